@@ -1,0 +1,130 @@
+"""The classes that a method implements: `Method`, `Model`, `Renderable`."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from gsbench.artifact import ArtifactReader, ArtifactWriter
+    from gsbench.scenes import Scene
+    from gsbench.splats import Camera, Splats
+
+Stage = Literal["train", "encode"]
+
+#: Key in a dataclass field's metadata that says which stage a Config field belongs to.
+CONFIG_STAGE_KEY: Final = "gsbench.stage"
+
+#: Called with (step, total, values to show); must be cheap.
+TrainProgress = Callable[[int, int, Mapping[str, float]], None]
+
+
+def field(*, stage: Stage = "train", help: str = "", **kwargs: Any) -> Any:
+    """A dataclass field of a method's Config.
+
+    Args:
+        stage: "encode" keeps the field out of the train key, so that changing it retrains nothing.
+        help: one line for ``gsbench plugins``.
+        kwargs: as for `dataclasses.field` (default, default_factory, ...).
+    """
+    metadata = {**kwargs.pop("metadata", {}), CONFIG_STAGE_KEY: stage, "help": help}
+    return dataclasses.field(metadata=metadata, **kwargs)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage knows besides its inputs.
+
+    Fields:
+        device: where tensors live.
+        threads: CPU threads the stage may use.
+        seed: every random choice derives from it.
+        workdir: an empty folder of the stage's own, deleted afterwards.
+        iterations: training steps if ``--iterations`` was given, else None (the method's own number).
+        base: the base method's decoded Gaussians, for methods that have a base.
+        progress: to be called now and then during long stages.
+    """
+
+    device: torch.device
+    threads: int
+    seed: int
+    workdir: Path
+    iterations: int | None = None
+    base: Splats | None = None
+    progress: TrainProgress = lambda step, total, values: None
+
+
+@runtime_checkable
+class Renderable(Protocol):
+    """Something that turns cameras into images: a decoded artifact."""
+
+    def render(self, camera: Camera, background: Tensor) -> Tensor:
+        """The image, float32 [H, W, 3] (not clamped), over `background`, float32 [3]."""
+        ...
+
+    def splats(self) -> Splats:
+        """The Gaussians themselves, where the representation has them; otherwise raises NotImplementedError."""
+        ...
+
+
+class Model(ABC):
+    """What `fit` hands to `encode`. It is saved between the two, and is itself renderable."""
+
+    @abstractmethod
+    def render(self, camera: Camera, background: Tensor) -> Tensor:
+        """As `Renderable.render`."""
+
+    def splats(self) -> Splats:
+        """As `Renderable.splats`."""
+        raise NotImplementedError(f"{type(self).__name__} does not export Gaussians")
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain JSON values (nested dicts allowed), enough for `from_state`."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, state: dict[str, Any], config: Any) -> Model:
+        """Inverse of `state`."""
+
+
+class Method(ABC):
+    """A compression method.
+
+    `fit` and `encode` run where only the training views exist; `decode` runs in a fresh, isolated process that has
+    the artifact and nothing else. Instances are created without arguments and keep no state.
+    """
+
+    #: A dataclass; every field is settable with ``--set METHOD.field=value``.
+    Config: ClassVar[type]
+    #: The class of what `fit` returns, so that a saved model can be restored.
+    Model: ClassVar[type[Model]]
+
+    @abstractmethod
+    def fit(self, scene: Scene, config: Any, context: Context) -> Model:
+        """Train on `scene.train` (or take `context.base`) and return the model."""
+
+    @abstractmethod
+    def encode(self, model: Any, config: Any, out: ArtifactWriter, context: Context) -> None:
+        """Write everything that `decode` needs to `out`. Must be deterministic."""
+
+    @classmethod
+    @abstractmethod
+    def decode(cls, artifact: ArtifactReader, context: Context) -> Renderable:
+        """Restore a renderable from the bytes of the artifact alone.
+
+        Raises:
+            ArtifactError: if the bytes are damaged or truncated.
+        """
+
+    @classmethod
+    def counts(cls, decoded: Renderable) -> dict[str, int]:
+        """Numbers for the record: "gaussians", and "anchors" where there are any."""
+        return {"gaussians": len(decoded.splats())}

@@ -1,0 +1,1 @@
+"""Scenes: data sets, readers, the demo."""
