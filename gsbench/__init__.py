@@ -35,7 +35,7 @@ _EXPORTS: Final = {
     "hookimpl": "gsbench.hooks.hookspecs",
 }
 
-__all__ = ["__version__", *sorted(_EXPORTS)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_EXPORTS)]
 
 
 def __getattr__(name: str) -> Any:

@@ -93,9 +93,7 @@ class Registry(Generic[T]):
         try:
             return self._entries[name]
         except KeyError:
-            raise UsageError(
-                f"unknown {self.kind} {name!r}{did_you_mean(name, list(self._entries))}"
-            ) from None
+            raise UsageError(f"unknown {self.kind} {name!r}{did_you_mean(name, list(self._entries))}") from None
 
     def get(self, name: str) -> T:
         """The value registered under `name`, imported if it is lazy. Raises as `entry` does."""

@@ -60,16 +60,12 @@ class MethodSpec:
             raise PluginError(f"method name {self.name!r}: expected lower-case letters, digits and . _ + -")
         names = [r.name for r in self.rates]
         if not names or len(set(names)) != len(names):
-            raise PluginError(
-                f"method {self.name!r}: rate points must be there and differ by name, got {names}"
-            )
+            raise PluginError(f"method {self.name!r}: rate points must be there and differ by name, got {names}")
         for name in names:
-            if not _NAME.fullmatch(name) or name in ("all", "default") and len(names) > 1:
+            if not _NAME.fullmatch(name) or (name in ("all", "default") and len(names) > 1):
                 raise PluginError(f"method {self.name!r}: {name!r} cannot name one of several rate points")
         if self.default_rate and self.default_rate not in names:
-            raise PluginError(
-                f"method {self.name!r}: default_rate {self.default_rate!r} is not one of {names}"
-            )
+            raise PluginError(f"method {self.name!r}: default_rate {self.default_rate!r} is not one of {names}")
         if not re.fullmatch(r"\.[a-z0-9.]+", self.suffix):
             raise PluginError(f"method {self.name!r}: suffix {self.suffix!r} does not look like '.gsb'")
 
