@@ -105,7 +105,7 @@ class Method(ABC):
     #: A dataclass; every field is settable with ``--set METHOD.field=value``.
     Config: ClassVar[type]
     #: The class of what `fit` returns, so that a saved model can be restored.
-    Model: ClassVar[type[Model]]
+    model_class: ClassVar[type[Model]]
 
     @abstractmethod
     def fit(self, scene: Scene, config: Any, context: Context) -> Model:

@@ -50,7 +50,8 @@ class Protocol:
         Raises:
             UsageError: for values without meaning (a factor below 1, a width of 0, a color outside [0, 1]).
         """
-        changed, marks = self, []
+        changed = self
+        marks: list[str] = []
         if images is not None and images != self.images:
             if not images or images.startswith("/") or ".." in images.split("/"):
                 raise UsageError(f"--images {images!r}: expected a folder inside the scene, such as images_2")
