@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from gsbench.errors import PluginError, UsageError
-from gsbench.registry import NAME, check_target, did_you_mean
+from gsbench.registry import check_target, did_you_mean
 
 Kind = Literal["trained", "post", "format"]
 
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 _SUFFIX: Final = re.compile(r"(\.[a-z0-9]+)+")
 
 
@@ -56,7 +57,7 @@ class MethodSpec:
     pretrained: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
+        if not _NAME.fullmatch(self.name):
             raise PluginError(f"method name {self.name!r}: expected lower-case letters, digits and . _ + -")
         check_target(self.target)
         if self.kind not in get_args(Kind):
@@ -67,7 +68,7 @@ class MethodSpec:
         if not names or len(set(names)) != len(names):
             raise PluginError(f"method {self.name!r}: rate points must be there and differ by name, got {names}")
         for name in names:
-            if not NAME.fullmatch(name) or (name in ("all", "default") and len(names) > 1):
+            if not _NAME.fullmatch(name) or (name in ("all", "default") and len(names) > 1):
                 raise PluginError(f"method {self.name!r}: {name!r} cannot name one of several rate points")
         if self.default_rate and self.default_rate not in names:
             raise PluginError(f"method {self.name!r}: default_rate {self.default_rate!r} is not one of {names}")
