@@ -102,8 +102,9 @@ class _Plugins:
         try:
             self.manager.register(plugin, name)
         except _PLUGIN_ERRORS as error:
-            # pluggy keeps the name, and the hooks before the one it refused.
-            self.manager.unregister(plugin)
+            # Some versions of pluggy keep the name, and the hooks before the one they refused.
+            if self.manager.is_registered(plugin):
+                self.manager.unregister(plugin)
             raise PluginError(f"its hooks are not as specified: {error}") from error
         try:
             found = implementations(self.manager, plugin)
