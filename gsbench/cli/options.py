@@ -20,50 +20,39 @@ F = TypeVar("F", bound=Callable[..., Any])
 _COLORS: Final = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
 
 
-def _no_duplicates(values: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(values))
+def names(text: str) -> tuple[str, ...]:
+    """``a,b`` as a tuple. A ``path:`` whose folder exists is taken as it is, commas and all.
+
+    Raises:
+        click.BadParameter: if a name is empty.
+    """
+    text = text.strip()
+    if text.startswith("path:") and "," in text and Path(text.removeprefix("path:")).expanduser().is_dir():
+        return (text,)
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise click.BadParameter(f"{text!r} has an empty name; expected names separated by commas")
+    return parts
 
 
-class CommaList(click.ParamType):
-    """``a,b`` as a tuple of names; with ``multiple`` the option may also be repeated."""
+def color(text: str) -> tuple[float, float, float]:
+    """``black``, ``white`` or ``R,G,B`` as three numbers.
 
-    name = "list"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Split at commas. A ``path:`` whose folder exists is taken as it is, commas and all."""
-        if isinstance(value, tuple):
-            return value
-        text = str(value).strip()
-        if text.startswith("path:") and "," in text and Path(text.removeprefix("path:")).expanduser().is_dir():
-            return (text,)
-        parts = tuple(part.strip() for part in text.split(","))
-        if not all(parts):
-            self.fail(f"{value!r} has an empty name; expected names separated by commas", param, ctx)
-        return parts
-
-
-class Background(click.ParamType):
-    """``black``, ``white`` or ``R,G,B`` in [0, 1]."""
-
-    name = "color"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, float, float]:
-        """The color as three numbers."""
-        if isinstance(value, tuple):
-            return value
-        if value in _COLORS:
-            return _COLORS[value]
-        try:
-            red, green, blue = (float(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a color; expected black, white or R,G,B such as 0.5,0.5,0.5", param, ctx)
-        return red, green, blue
+    Raises:
+        click.BadParameter: if it is neither.
+    """
+    if text in _COLORS:
+        return _COLORS[text]
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError:
+        message = f"{text!r} is not a color; expected black, white or R,G,B such as 0.5,0.5,0.5"
+        raise click.BadParameter(message) from None
+    return red, green, blue
 
 
 def _flatten(ctx: click.Context, param: click.Parameter, value: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    return _no_duplicates([name for group in value for name in group])
+    return tuple(dict.fromkeys(name for group in value for name in group))
 
 
 def _seeds(ctx: click.Context, param: click.Parameter, value: Sequence[Sequence[str]]) -> tuple[int, ...]:
@@ -91,9 +80,6 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     return value
 
 
-_NAMES: Final = CommaList()
-
-
 def scene_options(function: F) -> F:
     """Options that say how photos become ground truth."""
     for option in reversed(
@@ -102,7 +88,7 @@ def scene_options(function: F) -> F:
             click.option("--images", metavar="DIR", help="Folder of the photos inside the scene, such as images_2."),
             click.option("--downscale", type=float, metavar="F", help="Reduce photos by this factor."),
             click.option("--max-width", type=int, metavar="W", help="Reduce photos wider than this many pixels."),
-            click.option("--background", type=Background(), metavar="COLOR", help="black, white or R,G,B in [0, 1]."),
+            click.option("--background", type=color, metavar="COLOR", help="black, white or R,G,B in [0, 1]."),
             click.option("--init", metavar="random:N", help="Start from N random points, not from the scene's."),
         ]
     ):
@@ -128,7 +114,7 @@ def request_options(function: F) -> F:
         [
             click.option(
                 "--methods",
-                type=_NAMES,
+                type=names,
                 multiple=True,
                 callback=_flatten,
                 metavar="A,B",
@@ -136,7 +122,7 @@ def request_options(function: F) -> F:
             ),
             click.option(
                 "--scenes",
-                type=_NAMES,
+                type=names,
                 multiple=True,
                 callback=_flatten,
                 metavar="A,B",
@@ -159,7 +145,7 @@ def request_options(function: F) -> F:
             ),
             click.option(
                 "--rates",
-                type=_NAMES,
+                type=names,
                 multiple=True,
                 default=("default",),
                 callback=_flatten,
@@ -168,7 +154,7 @@ def request_options(function: F) -> F:
             ),
             click.option(
                 "--seeds",
-                type=_NAMES,
+                type=names,
                 multiple=True,
                 default=("0",),
                 callback=_seeds,
@@ -183,6 +169,21 @@ def request_options(function: F) -> F:
             ),
             scene_options,
             machine_options,
+            click.option(
+                "--metrics",
+                type=names,
+                multiple=True,
+                callback=_flatten,
+                metavar="A,B",
+                help="Metrics to compute. [default: psnr, psnr_channelwise, ssim, lpips_vgg]",
+            ),
+            click.option("--keep-frames", is_flag=True, help="Keep the float32 renders, not only the 8-bit images."),
+            click.option(
+                "--decode-timeout",
+                type=click.FloatRange(0, min_open=True),
+                metavar="S",
+                help="Stop a decoder that takes longer than this many seconds.",
+            ),
             click.option("--jobs", type=click.IntRange(1), metavar="N", help="Jobs at the same time."),
             click.option("--engine", default="local", show_default=True, help="Where jobs run."),
             click.option(
@@ -215,12 +216,13 @@ def build_request(
         raise UsageError("no method is given; expected --methods NAME, such as --methods 3dgs (see: gsbench plugins)")
     if not scenes:
         raise UsageError("no scene is given; expected --scenes NAME, such as --scenes demo or --scenes path:/my/scene")
-    given = {k: list(v) if isinstance(v, tuple) and k == "settings" else v for k, v in others.items()}
+    given = {"methods": methods, "scenes": scenes, "rates": rates, "seeds": seeds, **others}
+    given["metrics"] = others.get("metrics") or None
     try:
-        return RunRequest(methods=list(methods), scenes=list(scenes), rates=list(rates), seeds=list(seeds), **given)
+        return RunRequest.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        option = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
+        option = str(first["loc"][0]).replace("_", "-")
         raise UsageError(f"--{option}: {first['msg']}, got {first['input']!r}") from None
 
 
