@@ -59,11 +59,11 @@ class _Bytes:
     def where(self, index: int, offset: int) -> str:
         return f"{self.path}, {self.record} record {index} at byte {offset}"
 
-    def need(self, index: int, offset: int, size: int) -> None:
+    def need(self, where: str, offset: int, size: int) -> None:
         if size > self.size - offset:
             raise SceneError(
-                f"{self.where(index, offset)}: the file ends after {self.size} bytes; "
-                f"expected at least {size} more from here (truncated, or a count that lies)"
+                f"{where}: the file ends after {self.size} bytes; "
+                f"expected at least {offset + size} (truncated, or a count that lies)"
             )
 
     def count(self, smallest: int) -> int:
@@ -98,12 +98,12 @@ def read_cameras(path: Path) -> dict[int, ColmapCamera]:
     offset = _COUNT.size
     for index in range(source.count(_CAMERA.size + 8)):
         where = source.where(index, offset)
-        source.need(index, offset, _CAMERA.size)
+        source.need(where, offset, _CAMERA.size)
         camera_id, model_id, width, height = _CAMERA.unpack_from(source.data, offset)
         model = CAMERA_MODELS.get(model_id, f"number {model_id}")
         check_model_name(where, model)
         n_params = SUPPORTED_MODELS[model]
-        source.need(index, offset, _CAMERA.size + 8 * n_params)
+        source.need(where, offset, _CAMERA.size + 8 * n_params)
         params = struct.unpack_from(f"<{n_params}d", source.data, offset + _CAMERA.size)
         if camera_id in cameras:
             raise SceneError(f"{where}: camera id {camera_id} was used before; expected ids that differ")
@@ -120,7 +120,7 @@ def read_images(path: Path) -> dict[int, ColmapImage]:
     offset = _COUNT.size
     for index in range(source.count(_IMAGE.size + 1 + _COUNT.size)):
         where = source.where(index, offset)
-        source.need(index, offset, _IMAGE.size + 1 + _COUNT.size)
+        source.need(where, offset, _IMAGE.size + 1 + _COUNT.size)
         image_id, qw, qx, qy, qz, tx, ty, tz, camera_id = _IMAGE.unpack_from(source.data, offset)
         start = offset + _IMAGE.size
         end = source.data.find(b"\0", start, start + MAX_NAME + 1)
@@ -130,12 +130,12 @@ def read_images(path: Path) -> dict[int, ColmapImage]:
             name = source.data[start:end].decode("utf-8")
         except UnicodeDecodeError as error:
             raise SceneError(f"{where}: the image's name at byte {start} is not UTF-8: {error.reason}") from error
-        source.need(index, end, 1 + _COUNT.size)
-        (n_keypoints,) = _COUNT.unpack_from(source.data, end + 1)
-        source.need(index, end, 1 + _COUNT.size + n_keypoints * _KEYPOINT_BYTES)
         if image_id in images:
             raise SceneError(f"{where}: image id {image_id} was used before; expected ids that differ")
         images[image_id] = make_image(where, image_id, (qw, qx, qy, qz), (tx, ty, tz), camera_id, name)
+        source.need(where, end, 1 + _COUNT.size)
+        (n_keypoints,) = _COUNT.unpack_from(source.data, end + 1)
+        source.need(where, end, 1 + _COUNT.size + n_keypoints * _KEYPOINT_BYTES)
         offset = end + 1 + _COUNT.size + n_keypoints * _KEYPOINT_BYTES
     source.finished(offset)
     return images
@@ -152,7 +152,7 @@ def _point_offsets(source: _Bytes) -> npt.NDArray[np.int64]:
         if end <= size:
             end += unpack(data, offset + length_at)[0] * _TRACK_BYTES
         if end > size:
-            source.need(index, offset, end - offset)
+            source.need(source.where(index, offset), offset, end - offset)
         offsets.append(offset)
         offset = end
     source.finished(offset)
