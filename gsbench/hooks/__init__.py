@@ -10,13 +10,14 @@ from gsbench.hooks.manager import (
     plugin_manager,
     unload_plugins,
 )
-from gsbench.hooks.origins import distribution_digest, method_class, method_origin
+from gsbench.hooks.origins import distribution_digest, distribution_files, method_class, method_origin
 from gsbench.hooks.status import PluginStatus
 
 __all__ = [
     "API_VERSION",
     "PluginStatus",
     "distribution_digest",
+    "distribution_files",
     "extend_cli",
     "hookimpl",
     "job_failed",

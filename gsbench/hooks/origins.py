@@ -75,10 +75,7 @@ def distribution_digest(name: str) -> str:
     Raises:
         PluginError: if the distribution is not installed or no Python file of it can be found or read.
     """
-    distribution = _distribution(name)
-    files = _recorded_files(distribution) or _package_files(distribution)
-    if not files:
-        raise PluginError(f"distribution {name!r}: none of its Python files can be found; reinstall it")
+    files = distribution_files(name)
     digest = hashlib.sha256()
     for relative in sorted(files):
         try:
@@ -88,6 +85,19 @@ def distribution_digest(name: str) -> str:
         digest.update(f"{relative}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def distribution_files(name: str) -> dict[str, Path]:
+    """The Python files of an installed distribution, by name relative to the import root (``package/module.py``).
+
+    Raises:
+        PluginError: if the distribution is not installed or no Python file of it can be found.
+    """
+    distribution = _distribution(name)
+    files = _recorded_files(distribution) or _package_files(distribution)
+    if not files:
+        raise PluginError(f"distribution {name!r}: none of its Python files can be found; reinstall it")
+    return files
 
 
 def _distribution(name: str) -> importlib.metadata.Distribution:
