@@ -18,8 +18,6 @@ from gsbench.errors import PluginError, UsageError
 
 T = TypeVar("T")
 
-#: Names are typed on command lines and become parts of paths.
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _TARGET: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -89,10 +87,8 @@ class Registry(Generic[T]):
         """Register `value`, or a lazy target that leads to it, under `name`.
 
         Raises:
-            PluginError: if the name is malformed, or taken; then the message names both distributions.
+            PluginError: if the name is taken; the message names both distributions.
         """
-        if not (isinstance(name, str) and NAME.fullmatch(name)):
-            raise PluginError(f"{self.kind} name {name!r} of {origin}: expected letters, digits and . _ + -")
         existing = self._entries.get(name)
         if existing is not None:
             raise PluginError(f"{self.kind} {name!r} of {origin} is already registered by {existing.origin}")

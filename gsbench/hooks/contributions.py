@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 #: A hook that yields more than this is taken for one that never ends.
 MAX_ITEMS: Final = 10_000
+
+#: Names are typed on command lines and become parts of paths.
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 #: The names of all hooks.
 HOOKS: Final = tuple(name for name in vars(hookspecs) if name.startswith("gsbench_"))
@@ -88,11 +92,20 @@ def _collect_one(hook: str, impl: pluggy.HookImpl, convert: Callable[[Any], Cont
         items = list(itertools.islice(returned, MAX_ITEMS + 1))
         if len(items) > MAX_ITEMS:
             raise PluginError(f"expected at most {MAX_ITEMS} items")
-        return [convert(item) for item in items]
+        return [_named(convert(item)) for item in items]
     except PluginError as error:
         raise PluginError(f"{hook}: {error}") from error
     except (Exception, SystemExit) as error:
         raise PluginError(f"{hook} raised {type(error).__name__}: {error}") from error
+
+
+def _named(contribution: Contribution) -> Contribution:
+    if not (isinstance(contribution.name, str) and _NAME.fullmatch(contribution.name)):
+        raise PluginError(
+            f"{contribution.registry.kind} name {contribution.name!r}: expected letters, digits and . _ + -, "
+            "beginning with a letter or digit"
+        )
+    return contribution
 
 
 def _describe(value: object) -> str:

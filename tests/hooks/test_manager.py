@@ -106,6 +106,10 @@ BROKEN: dict[str, tuple[str, str]] = {
         HEAD + "@hookimpl\ndef gsbench_rasterizers(): return ['ab']",
         "expected (name, 'package.module:Class')",
     ),
+    "name that leaves the folder": (
+        HEAD + "@hookimpl\ndef gsbench_rasterizers(): return [('../up', 'a:B')]",
+        "rasterizer name '../up': expected letters",
+    ),
     "bad dataset": (HEAD + "@hookimpl\ndef gsbench_scenes(): return [{}]", "expected gsbench.scenes.DatasetSpec"),
     "bad metric": (HEAD + "@hookimpl\ndef gsbench_metrics(): return [1]", "expected gsbench.metrics.MetricSpec or"),
     "lists plugins at import": (
