@@ -18,6 +18,8 @@ from gsbench.errors import PluginError, UsageError
 
 T = TypeVar("T")
 
+#: What names typed on command lines and used as parts of paths look like; `gsbench.hooks` holds plugins to it.
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _TARGET: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 

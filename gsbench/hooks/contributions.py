@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 
 #: A hook that yields more than this is taken for one that never ends.
 MAX_ITEMS: Final = 10_000
-
-#: Names are typed on command lines and become parts of paths.
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 #: The names of all hooks.
 HOOKS: Final = tuple(name for name in vars(hookspecs) if name.startswith("gsbench_"))
@@ -100,7 +96,7 @@ def _collect_one(hook: str, impl: pluggy.HookImpl, convert: Callable[[Any], Cont
 
 
 def _named(contribution: Contribution) -> Contribution:
-    if not (isinstance(contribution.name, str) and _NAME.fullmatch(contribution.name)):
+    if not (isinstance(contribution.name, str) and registry.NAME.fullmatch(contribution.name)):
         raise PluginError(
             f"{contribution.registry.kind} name {contribution.name!r}: expected letters, digits and . _ + -, "
             "beginning with a letter or digit"
