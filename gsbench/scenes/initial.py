@@ -30,16 +30,17 @@ def camera_box(images: Sequence[ColmapImage]) -> tuple[npt.NDArray[np.float64], 
     centers = np.array([image.center for image in images])
     axes = np.array([image.rotation[2] for image in images])  # +z of the camera, in the world
     across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # removes what lies along the axis
+    tiny = 1e-9 * (1.0 + float(np.abs(centers).max()))  # what rounding makes of nothing
     mean_across = across.mean(axis=0)
     if np.linalg.eigvalsh(mean_across)[0] >= _MIN_CROSSING:
         focus = np.linalg.solve(mean_across, np.einsum("nij,nj->i", across, centers) / len(centers))
         in_front = ((focus - centers) * axes).sum(axis=1) > 0
         reach = float(np.linalg.norm(centers - focus, axis=1).max())
-        if in_front.mean() >= _MIN_IN_FRONT and reach > 0:
+        if in_front.mean() >= _MIN_IN_FRONT and reach > tiny:
             return focus, reach
     middle = centers.mean(axis=0)
     radius = float(np.linalg.norm(centers - middle, axis=1).max())
-    return middle, _OPEN_EXTENT * radius if radius > 0 else 1.0
+    return middle, _OPEN_EXTENT * radius if radius > tiny else 1.0
 
 
 def random_points(count: int, images: Sequence[ColmapImage]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:

@@ -14,7 +14,7 @@ from gsbench.errors import SceneError
 
 #: Decoders that may see a scene's files. Pillow has others, some of which start programs (EPS) or scale 16-bit
 #: samples without saying so (TIFF, PPM).
-FORMATS: Final = ("JPEG", "MPO", "PNG", "WEBP", "BMP")
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP")
 #: Endings by which a file in the image folder is taken for a photograph that should have a pose.
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"})
 
@@ -51,7 +51,7 @@ def _complete(path: Path, image_format: str | None) -> bool:
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL))
         tail = file.read()
-    if image_format in ("JPEG", "MPO"):
+    if image_format in ("JPEG", "MPO"):  # MPO: several JPEGs in one file, as some phones write; the first counts
         return b"\xff\xd9" in tail
     if image_format == "PNG":
         return b"IEND" in tail
@@ -121,8 +121,9 @@ def check_against_camera(path: Path, header: PhotoHeader, camera_size: tuple[int
         turned_fits = header.orientation not in _TRANSPOSED or _same_shape(header.height, header.width, width, height)
         if turned_fits:
             raise SceneError(
-                f"{path}: stored turned (EXIF orientation {header.orientation}), and the camera may be of the turned "
-                "or the stored image; expected an upright file (EXIF orientation comes with a later version)"
+                f"{path}: stored turned (EXIF orientation {header.orientation}), and its camera may be of the turned "
+                "or of the stored image; expected an upright file. If COLMAP used the pixels as stored, remove the "
+                "EXIF orientation (turning photos comes with a later version)"
             )
     if not _same_shape(header.width, header.height, width, height):
         raise SceneError(

@@ -31,6 +31,8 @@ def resolve_scenes(patterns: Sequence[str]) -> list[SceneRef]:
     found: dict[SceneRef, None] = {}
     for pattern in patterns:
         text = pattern.strip()
+        if not text:
+            raise UsageError("an empty scene name; expected a data set such as demo, or path:/my/scene")
         refs = [_folder(text)] if text.startswith(_PATH_PREFIX) else _named(text)
         found.update(dict.fromkeys(refs))
     if not found:

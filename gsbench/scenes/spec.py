@@ -29,8 +29,8 @@ class DatasetSpec:
     """A data set as the core or a plugin announces it.
 
     Fields:
-        name: as typed after ``--scenes``; lower-case letters, digits and . _ + -, not "path".
-        scenes: names of its scenes, of the same characters and upper-case letters; at least one.
+        name: as typed after ``--scenes``; letters, digits and . _ + -, not "path".
+        scenes: names of its scenes, of the same characters; at least one.
         target: ``"package.module:function"``, called as ``function(scene: str, options: SceneOptions) -> Scene``; the
             returned scene carries `name` and the scene's name.
         summary: one line.
@@ -47,10 +47,9 @@ class DatasetSpec:
     protocol: Protocol = GS1600
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name) or self.name == PATH_DATASET:
+        if not NAME.fullmatch(self.name) or self.name.lower() == PATH_DATASET:
             raise PluginError(
-                f"data set name {self.name!r}: expected lower-case letters, digits and . _ + -, "
-                f"and not {PATH_DATASET!r}"
+                f"data set name {self.name!r}: expected letters, digits and . _ + -, and not {PATH_DATASET!r}"
             )
         check_target(self.target)
         scenes: object = self.scenes
