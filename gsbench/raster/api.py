@@ -212,7 +212,8 @@ _DEFAULT_OPTIONS: Final = RenderOptions()
 @dataclass(frozen=True)
 class RenderOutput:
     """An image float32 [H, W, 3] (not clamped), its alpha float32 [H, W, 1], and meta as `rasterization` returns it
-    for one camera, unpacked: means2d [1, N, 2], radii [1, N, 2], ..."""
+    for one camera, unpacked: means2d [1, N, 2], radii [1, N, 2], ...
+    """
 
     image: Tensor
     alpha: Tensor

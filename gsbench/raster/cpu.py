@@ -48,7 +48,8 @@ class _Project(torch.autograd.Function):
 
 class _Blend(torch.autograd.Function):
     """From images of Gaussians to an image. The values arrive through the rasterizer's records; the tensors are
-    arguments so that gradients pass through them (and `means2d.retain_grad()` works)."""
+    arguments so that gradients pass through them (and `means2d.retain_grad()` works).
+    """
 
     @staticmethod
     def forward(
@@ -84,7 +85,8 @@ class _Blend(torch.autograd.Function):
 
 class CpuBackend:
     """Draws on the CPU, with AVX-512, AVX2 or plain code. Same inputs and instruction set: the same bytes, forward and
-    backward, for any number of threads."""
+    backward, for any number of threads.
+    """
 
     name = "cpu"
 
