@@ -4,10 +4,15 @@
 
 #include <cstdint>
 
+#include "cpu/adam.h"
+#include "cpu/image.h"
+
 namespace gsb {
 
 struct KernelTable {
   const char* name;
+  void (*image_loss)(const ImageLoss& task);
+  void (*adam_step)(const AdamStep& step);
 };
 
 extern const KernelTable kernels_baseline;

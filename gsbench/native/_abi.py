@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctypes import c_char_p, c_int32
+from ctypes import c_char_p, c_double, c_int32, c_int64, c_void_p
 from typing import Any, Final
 
 ABI_VERSION: Final = 1
@@ -17,4 +17,18 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "gsb_last_error": (c_char_p, ()),
     "gsb_cpu_isa": (c_char_p, ()),
     "gsb_cpu_set_isa": (c_int32, (c_char_p,)),
+    # Image loss
+    "gsb_image_loss_sizes": (c_int32, (c_int64, c_int64, c_int32, c_void_p)),
+    "gsb_image_loss_run": (
+        c_int32,
+        (c_void_p, c_void_p, c_int64, c_int64, c_double, c_double, c_void_p, c_void_p, c_void_p, c_int64, c_int32),
+    ),
+    # Optimizer
+    "gsb_adam_step": (
+        c_int32,
+        (c_void_p,) * 4 + (c_int64, c_double, c_double, c_double, c_double, c_double, c_int32),
+    ),
+    # Nearest neighbors
+    "gsb_knn_mean_distance_sizes": (c_int32, (c_int64, c_void_p)),
+    "gsb_knn_mean_distance_run": (c_int32, (c_void_p, c_int64, c_int32, c_void_p, c_void_p, c_int64, c_int32)),
 }
