@@ -134,6 +134,31 @@ GSB_API int32_t gsb_raster_blend_backward(const gsb_raster_options* options, con
 /* Fills the gradients of the inputs from those of the per-projection arrays. */
 GSB_API int32_t gsb_raster_project_backward(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
 
+/* ---- Image loss (capi_image.cpp) ---- */
+
+/* Bytes of workspace for an image of this size. */
+GSB_API int32_t gsb_image_loss_sizes(int64_t height, int64_t width, int32_t threads, int64_t* workspace_bytes);
+/* L1 and SSIM of an image against a target, both float [height, width, 3], into means[2]. Unless `gradient` is null,
+ * it receives the gradient of l1_weight * L1 + ssim_weight * SSIM to the image. Deterministic. */
+GSB_API int32_t gsb_image_loss_run(const float* image, const float* target, int64_t height, int64_t width,
+                                   double l1_weight, double ssim_weight, float* gradient, double* means,
+                                   void* workspace, int64_t workspace_bytes, int32_t threads);
+
+/* ---- Optimizer (capi_optim.cpp) ---- */
+
+/* One step of Adam, number `step` (from 1), in place: float [count] arrays that do not overlap. */
+GSB_API int32_t gsb_adam_step(float* parameter, const float* gradient, float* mean, float* square, int64_t count,
+                              double lr, double beta1, double beta2, double epsilon, double step, int32_t threads);
+
+/* ---- Nearest neighbors (capi_neighbors.cpp) ---- */
+
+/* Bytes of workspace for `count` points. */
+GSB_API int32_t gsb_knn_mean_distance_sizes(int64_t count, int64_t* workspace_bytes);
+/* For each of float points [count, 3], finite: the mean Euclidean distance to the `neighbors` (1 to 8) nearest others,
+ * to all others if there are fewer, 0 if there is none. Exact and deterministic. */
+GSB_API int32_t gsb_knn_mean_distance_run(const float* points, int64_t count, int32_t neighbors, float* distances,
+                                          void* workspace, int64_t workspace_bytes, int32_t threads);
+
 #ifdef __cplusplus
 }
 #endif

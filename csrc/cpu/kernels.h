@@ -4,6 +4,9 @@
 
 #include "cpu/raster_types.h"
 
+#include "cpu/adam.h"
+#include "cpu/image.h"
+
 namespace gsb {
 
 struct KernelTable {
@@ -18,6 +21,8 @@ struct KernelTable {
   int64_t (*backward_scratch_floats)(int64_t most_hits);
   void (*blend_backward)(const RasterOptions&, const RasterBuffers&);
   void (*project_backward)(const RasterOptions&, const RasterBuffers&);
+  void (*image_loss)(const ImageLoss& task);
+  void (*adam_step)(const AdamStep& step);
 };
 
 extern const KernelTable kernels_baseline;

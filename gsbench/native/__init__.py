@@ -1,9 +1,34 @@
 """The native library: the only place in gsbench that uses ctypes.
 
 Every public function here checks its tensors (dtype, shape, contiguity, device) before a pointer crosses, and holds
-them until the call returns.
+them until the call returns. Those that take tensors are imported when they are first used, because they import torch.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
 
 from gsbench.native._library import build_id, cpu_isa, library_path, set_cpu_isa
 
-__all__ = ["build_id", "cpu_isa", "library_path", "set_cpu_isa"]
+if TYPE_CHECKING:
+    from gsbench.native.image import image_loss as image_loss
+    from gsbench.native.neighbors import knn_mean_distance as knn_mean_distance
+    from gsbench.native.optim import adam_step as adam_step
+
+_EXPORTS: Final = {
+    "adam_step": "optim",
+    "image_loss": "image",
+    "knn_mean_distance": "neighbors",
+}
+
+__all__ = ["build_id", "cpu_isa", "library_path", "set_cpu_isa", *sorted(_EXPORTS)]
+
+
+def __getattr__(name: str) -> Any:
+    module = _EXPORTS.get(name)
+    if module is None:
+        raise AttributeError(f"module 'gsbench.native' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"gsbench.native.{module}"), name)
+    globals()[name] = value
+    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_char_p, c_float, c_int32, c_int64, c_uint32, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_uint32, c_void_p
 from typing import Any, ClassVar, Final
 
 ABI_VERSION: Final = 1
@@ -132,4 +132,18 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     ),
     "gsb_raster_blend_backward": _RASTER_STAGE,
     "gsb_raster_project_backward": _RASTER_STAGE,
+    # Image loss
+    "gsb_image_loss_sizes": (c_int32, (c_int64, c_int64, c_int32, c_void_p)),
+    "gsb_image_loss_run": (
+        c_int32,
+        (c_void_p, c_void_p, c_int64, c_int64, c_double, c_double, c_void_p, c_void_p, c_void_p, c_int64, c_int32),
+    ),
+    # Optimizer
+    "gsb_adam_step": (
+        c_int32,
+        (c_void_p,) * 4 + (c_int64, c_double, c_double, c_double, c_double, c_double, c_int32),
+    ),
+    # Nearest neighbors
+    "gsb_knn_mean_distance_sizes": (c_int32, (c_int64, c_void_p)),
+    "gsb_knn_mean_distance_run": (c_int32, (c_void_p, c_int64, c_int32, c_void_p, c_void_p, c_int64, c_int32)),
 }

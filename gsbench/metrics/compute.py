@@ -1,0 +1,75 @@
+"""Finding metrics by name and computing them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from gsbench import registry
+from gsbench.errors import UsageError
+from gsbench.metrics.spec import MetricSpec, UndefinedMetricError, core_metrics
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def find_metric(name: str) -> MetricSpec:
+    """The metric of this name: a registered one, or one of the core's, which need no registration.
+
+    Raises:
+        UsageError: if there is none; similar names are suggested.
+    """
+    if name in registry.metrics:
+        spec: MetricSpec = registry.metrics.get(name)
+        return spec
+    core = {metric.name: metric for metric in core_metrics()}
+    if name not in core:
+        raise UsageError(f"unknown metric {name!r}{registry.did_you_mean(name, sorted({*core, *registry.metrics}))}")
+    return core[name]
+
+
+def unavailable(name: str) -> str | None:
+    """Why the metric cannot be computed on this machine, or None if it can. Raises as `find_metric` does."""
+    spec = find_metric(name)
+    if not spec.availability:
+        return None
+    reason: Callable[[], str | None] = registry.resolve_target(spec.availability)
+    return reason()
+
+
+def measure(name: str, render: Tensor, truth: Tensor) -> tuple[float | None, str | None]:
+    """One metric of one render.
+
+    Args:
+        name: of the metric.
+        render: float32 [H, W, 3], nominally in [0, 1], not clamped.
+        truth: the photograph, uint8 [H, W, 3].
+
+    Returns:
+        (value, None), or (None, reason) where the metric is unavailable or has no finite value for these images.
+
+    Raises:
+        UsageError: if there is no such metric.
+        ValueError: if the images are not as stated, differ in size, are empty, or the render is not finite.
+    """
+    from gsbench.metrics.image import check_images
+
+    reason = unavailable(name)
+    if reason is not None:
+        return None, reason
+    render, truth = check_images(render, truth)
+    function: Callable[[Tensor, Tensor], float] = registry.resolve_target(find_metric(name).target)
+    try:
+        value = float(function(render, truth))
+    except UndefinedMetricError as error:
+        return None, str(error)
+    return (value, None) if math.isfinite(value) else (None, f"{name} gave {value}, which is not a finite number")
+
+
+def compute_metrics(names: Iterable[str], render: Tensor, truth: Tensor) -> dict[str, float | None]:
+    """The values of several metrics, in the order of `names`; None where `measure` gives a reason.
+
+    Arguments and errors are those of `measure`.
+    """
+    return {name: measure(name, render, truth)[0] for name in names}
