@@ -1,0 +1,266 @@
+"""What the conformance tests of one method share: the trained model and its artifacts, each made once, when needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gsbench import registry
+from gsbench.artifact import ArtifactWriter, inspect_artifact, open_artifact
+from gsbench.bench.model_files import save_state
+from gsbench.bench.settings import build_config, resolve_config
+from gsbench.errors import SceneError
+from gsbench.hooks import load_plugins, method_class, method_origin
+from gsbench.methods import Context, Method, MethodSpec, Model, Renderable
+from gsbench.scenes import Scene, View
+from gsbench.splats import Camera, Splats
+from gsbench.testing.damage import Damage
+
+#: What a decoder of a tiny artifact may take, in bytes, beyond what the process has after its imports.
+_EXTRA_MEMORY: Final = 2 << 30
+
+
+class Case:
+    """A method under test.
+
+    Args:
+        method: its name.
+        settings: overrides of its Config, on top of the default rate point.
+        iterations: training steps.
+        scene: the scene, with its held-out views.
+        base: Gaussians for methods that have a base.
+        folder: an empty folder for everything that is written.
+        timeout: seconds that a fresh process may take.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        settings: Mapping[str, Any],
+        iterations: int | None,
+        scene: Scene,
+        base: Splats | None,
+        folder: Path,
+        timeout: float,
+    ) -> None:
+        self.method = method
+        self.settings = settings
+        self.iterations = iterations
+        self.scene = scene
+        self.base = base
+        self.folder = folder
+        self.timeout = timeout
+        #: Held-out photographs that were asked for while the method was trained, by name.
+        self.touched: list[str] = []
+        self._count = 0
+
+    @cached_property
+    def spec(self) -> MethodSpec:
+        """The method as its plugin announces it."""
+        load_plugins()
+        spec: MethodSpec = registry.methods.get(self.method)
+        return spec
+
+    @cached_property
+    def cls(self) -> type[Method]:
+        """The method's class."""
+        return method_class(self.method)
+
+    @cached_property
+    def config_json(self) -> dict[str, Any]:
+        """The resolved Config as plain JSON."""
+        rate = self.spec.rate("default")
+        return resolve_config(self.method, self.cls.Config, {**rate.settings, **self.settings}, [])
+
+    @property
+    def config(self) -> Any:
+        """A new Config object."""
+        return build_config(self.cls.Config, self.config_json)
+
+    def new_folder(self, name: str) -> Path:
+        """An empty folder."""
+        self._count += 1
+        path = self.folder / f"{self._count:02d}-{name}"
+        path.mkdir(parents=True)
+        return path
+
+    def context(self, *, base: Splats | None = None) -> Context:
+        """A context with a new working directory; decoding has no `base`."""
+        return Context(
+            device=torch.device("cpu"),
+            threads=1,
+            seed=0,
+            workdir=self.new_folder("work"),
+            iterations=self.iterations,
+            base=base,
+        )
+
+    @cached_property
+    def guarded_scene(self) -> Scene:
+        """The scene, its held-out photographs replaced by ones that note being asked for, and fail."""
+        return replace(self.scene, test=[self._guarded(view) for view in self.scene.test])
+
+    def _guarded(self, view: View) -> View:
+        def load() -> npt.NDArray[np.uint8]:
+            self.touched.append(view.name)
+            raise SceneError(f"the image of held-out view {view.name!r} is not available here")
+
+        return replace(view, load_image=load)
+
+    @cached_property
+    def model(self) -> Model:
+        """The method trained on the scene, in this process."""
+        return self.cls().fit(self.guarded_scene, self.config, self.context(base=self._base))
+
+    @property
+    def _base(self) -> Splats | None:
+        return self.base if self.spec.base is not None else None
+
+    @cached_property
+    def state(self) -> Path:
+        """The trained model, saved."""
+        folder = self.new_folder("state")
+        save_state(self.model.state(), folder)
+        return folder
+
+    @cached_property
+    def _base_state(self) -> Path | None:
+        if self._base is None:
+            return None
+        folder = self.new_folder("base")
+        save_state(vars(self._base), folder)
+        return folder
+
+    def encode_here(self, model: Model) -> bytes:
+        """`model` encoded in this process."""
+        path = self.new_folder("encoded") / f"artifact{self.spec.suffix}"
+        with ArtifactWriter(path, self.method, self.version) as out:
+            self.cls().encode(model, self.config, out, self.context(base=self._base))
+        return path.read_bytes()
+
+    @cached_property
+    def version(self) -> str:
+        """Version of the method's distribution."""
+        return method_origin(self.method)[1]
+
+    @cached_property
+    def artifact(self) -> Path:
+        """The saved model, encoded by a fresh process with one thread."""
+        return self.encode_afresh(threads=1, hash_seed=1)
+
+    def encode_afresh(self, *, threads: int, hash_seed: int) -> Path:
+        """The saved model, encoded by a fresh process into a folder of its own.
+
+        Args:
+            threads: CPU threads of that process.
+            hash_seed: seed of Python's hashes there: the order of sets of strings depends on it.
+        """
+        path = self.new_folder("encoded") / f"artifact{self.spec.suffix}"
+        base = self._base_state
+        request = {
+            "state": str(self.state),
+            "base": None if base is None else str(base),
+            "config": self.config_json,
+            "artifact": str(path),
+        }
+        self.run_child("encode", request, threads=threads, variables={"PYTHONHASHSEED": str(hash_seed)})
+        return path
+
+    @cached_property
+    def parts(self) -> list[tuple[str, int]]:
+        """Where the artifact's bytes went."""
+        return inspect_artifact(self.artifact)
+
+    @cached_property
+    def decoded(self) -> Renderable:
+        """The artifact, decoded in this process."""
+        return self.cls.decode(open_artifact(self.artifact, self.method), self.context())
+
+    def render(self, camera: Camera) -> torch.Tensor:
+        """The decoded artifact seen from `camera`, over the scene's background."""
+        with torch.no_grad():
+            return self.decoded.render(camera, self.scene.background)
+
+    def decode_damaged(self, damages: Sequence[Damage]) -> list[str]:
+        """What a fresh process makes of each damage: "decoded", "refused", or another error in words.
+
+        Raises:
+            AssertionError: if that process dies, or the artifact does not decode undamaged.
+        """
+        request = {
+            "artifact": str(self.artifact),
+            "damages": [asdict(damage) for damage in damages],
+            "camera": self.scene.train[0].to_json(),
+            "extra_memory": _EXTRA_MEMORY,
+        }
+        results: list[str] = self.run_child(
+            "decode-damaged", request, during=["as it is", *map(self.describe, damages)]
+        )
+        assert results[0] == "decoded", f"the undamaged artifact does not decode: {results[0]}"
+        return results[1:]
+
+    def describe(self, damage: Damage) -> str:
+        """`damage` in words."""
+        return damage.describe(self.parts)
+
+    def run_child(
+        self,
+        verb: str,
+        request: Mapping[str, Any],
+        *,
+        threads: int = 1,
+        variables: Mapping[str, str] | None = None,
+        during: Sequence[str] = (),
+    ) -> list[Any]:
+        """Run a verb of `gsbench.testing.child` in a fresh process and return what it reported.
+
+        Raises:
+            AssertionError: if it fails or takes too long; `during` names what each report is about.
+        """
+        folder = self.new_folder(verb)
+        result = folder / "result.jsonl"
+        whole = {
+            "method": self.method,
+            "seed": 0,
+            "iterations": self.iterations,
+            "threads": threads,
+            "workdir": str(folder / "work"),
+            "result": str(result),
+            **request,
+        }
+        (folder / "request.json").write_text(json.dumps(whole), encoding="utf-8")
+        environment = {**os.environ, **(variables or {}), "OMP_NUM_THREADS": str(threads)}
+        environment["PYTHONPATH"] = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
+        command = [sys.executable, "-m", "gsbench.testing.child", verb, str(folder / "request.json")]
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=self.timeout,
+                check=False,
+            )
+            code = done.returncode
+            how = f"ended with signal {-code}" if code < 0 else f"ended with exit status {code}"
+            failed, output = code != 0, done.stderr.strip()
+        except subprocess.TimeoutExpired:
+            how, failed, output = f"took more than {self.timeout:g} s", True, ""
+        reports = [json.loads(line) for line in result.read_text().splitlines()] if result.is_file() else []
+        if failed:
+            doing = f" (an artifact {during[len(reports)]})" if len(reports) < len(during) else ""
+            raise AssertionError(f"the process that was to {verb}{doing} {how}\n{output[-4000:]}".rstrip())
+        return reports
