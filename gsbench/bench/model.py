@@ -140,6 +140,8 @@ class Plan(_Model):
     #: How many jobs at once, and CPU threads of each; None leaves it to the engine.
     parallel: int | None = None
     threads: int | None = None
+    #: What a reader should know about the scenes (photos without a pose that were left out, ...).
+    notes: list[str] = []
 
 
 #: What an event says. A job is "started" once and ends with "finished", which carries its record (of any status).

@@ -1,0 +1,253 @@
+"""From a request to jobs: the matrix method x scene x rate point x seed, with the bases that methods start from.
+
+Everything that can be wrong with a request is found here, before anything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gsbench import registry
+from gsbench.bench.keys import digest
+from gsbench.bench.model import JobSpec, Plan, RunRequest
+from gsbench.bench.settings import encode_only_fields, resolve_config, split_setting, without_fields
+from gsbench.errors import PluginError, UsageError
+from gsbench.hooks import load_plugins, method_class
+from gsbench.methods import MethodSpec, RatePoint
+from gsbench.records import ProtocolInfo
+from gsbench.registry import did_you_mean
+from gsbench.scenes import Scene, SceneOptions, SceneRef, load_scene, resolve_scenes
+
+#: Bases are trained once per scene, whatever seeds are asked for.
+BASE_SEED: Final = 0
+
+#: What a job takes before it has loaded anything (Python, torch, the kernels), in bytes.
+_MEMORY_FLOOR: Final = 1 << 30
+#: Bytes per byte of training photos: the photos, and what is derived from them at any time.
+_MEMORY_PER_PHOTO_BYTE: Final = 4
+
+
+def build_plan(request: RunRequest) -> Plan:
+    """The jobs of a request, each after those that it depends on.
+
+    The scenes are loaded (their photos are checked and hashed), the methods are imported, and every setting is
+    checked.
+
+    Raises:
+        UsageError: if a method, rate point, metric, engine, protocol or setting is unknown or a value has no meaning.
+        SceneError: if a scene cannot be read.
+        PluginError: if a method cannot be imported or contradicts itself.
+    """
+    load_plugins()
+    methods = _methods(request.methods)
+    metrics = _metrics(request.metrics)
+    registry.engines.entry(request.engine)
+    if any(seed < 0 for seed in request.seeds) or not request.seeds:
+        raise UsageError(f"seeds {request.seeds}: expected numbers of 0 or more, at least one")
+    rates = {spec.name: _rates(spec, request.rates) for spec in methods}
+    _check_rates(methods, request.rates)
+    options = SceneOptions(
+        protocol=None if request.protocol is None else registry.protocols.get(request.protocol),
+        images=request.images,
+        downscale=request.downscale,
+        max_width=request.max_width,
+        background=request.background,
+        init=request.init,
+    )
+    bases = _bases(methods)
+    factory = _Factory(request, metrics, options, _settings(request.settings, [*methods, *bases]))
+    for spec in methods:  # before any scene is read: these are quick to check
+        for rate in rates[spec.name]:
+            factory.config(spec, rate)
+    notes: list[str] = []
+    for ref in resolve_scenes(request.scenes):
+        scene = load_scene(ref, options)
+        notes += [f"{ref}: {note}" for note in scene.notes]
+        for spec in methods:
+            for rate in rates[spec.name]:
+                for seed in dict.fromkeys(request.seeds):
+                    factory.add(spec, rate, seed, ref, scene)
+    return Plan(
+        jobs=_share_trainings(list(factory.jobs.values())),
+        out=request.out.expanduser().absolute(),
+        engine=request.engine,
+        parallel=request.jobs,
+        threads=request.threads,
+        notes=notes,
+    )
+
+
+@dataclass
+class _Factory:
+    """Makes jobs, each once."""
+
+    request: RunRequest
+    metrics: list[str]
+    options: SceneOptions
+    settings: dict[str, list[tuple[str, str]]]
+
+    def __post_init__(self) -> None:
+        self.jobs: dict[str, JobSpec] = {}
+        self.device = resolve_device(self.request.device)
+
+    def config(self, spec: MethodSpec, rate: RatePoint) -> tuple[dict[str, object], list[str]]:
+        """The resolved Config of a method at a rate point, and its encode-only fields."""
+        cls = method_class(spec.name).Config
+        return resolve_config(spec.name, cls, rate.settings, self.settings.get(spec.name, [])), encode_only_fields(cls)
+
+    def add(
+        self, spec: MethodSpec, rate: RatePoint, seed: int, ref: SceneRef, scene: Scene, *, dependency: bool = False
+    ) -> JobSpec:
+        """A job, after the job of its base."""
+        base: JobSpec | None = None
+        if spec.base is not None:
+            below: MethodSpec = registry.methods.get(spec.base)
+            base = self.add(below, below.rate("default"), BASE_SEED, ref, scene, dependency=True)
+        config, encode_fields = self.config(spec, rate)
+        job = JobSpec(
+            method=spec.name,
+            distribution=registry.methods.entry(spec.name).origin,
+            rate=rate.name,
+            seed=seed,
+            suffix=spec.suffix,
+            pretrained=bool(spec.pretrained),
+            dataset=ref.dataset,
+            scene=ref.scene,
+            scene_path=ref.path,
+            options=self.options,
+            protocol=ProtocolInfo(id=scene.protocol.id, hash=scene.protocol.hash),
+            scene_hash=scene.hash,
+            config=config,
+            encode_fields=encode_fields,
+            iterations=self.request.iterations,
+            device=self.device,
+            threads=self.request.threads,
+            metrics=self.metrics,
+            keep_frames=self.request.keep_frames,
+            decode_timeout=self.request.decode_timeout,
+            out=self.request.out.expanduser().absolute(),
+            base=base,
+            after=[] if base is None else [base.id],
+            requires=[] if base is None else [base.id],
+            dependency=dependency,
+            memory_bytes=_memory(scene),
+        )
+        known = self.jobs.get(job.id)
+        if known is None or (known.dependency and not dependency):
+            self.jobs[job.id] = job
+        return job
+
+
+def resolve_device(device: str) -> str:
+    """The device that ``--device`` means on this machine.
+
+    Raises:
+        UsageError: if it asks for a GPU that is not there.
+    """
+    if device == "cpu" or (device == "auto" and "cuda" not in registry.rasterizers):
+        return "cpu"
+    import torch
+
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if there else "cpu"
+    if int(device.partition(":")[2] or 0) >= there:
+        raise UsageError(f"--device {device}: torch {torch.__version__} finds {there} CUDA devices here")
+    return device
+
+
+def _methods(names: Sequence[str]) -> list[MethodSpec]:
+    if not names:
+        raise UsageError("no method is given; see: gsbench plugins")
+    return [registry.methods.get(name) for name in dict.fromkeys(names)]
+
+
+def _metrics(names: Sequence[str] | None) -> list[str]:
+    if names is None:
+        from gsbench.metrics import DEFAULT_METRICS
+
+        names = DEFAULT_METRICS
+    return [registry.metrics.entry(name).name for name in dict.fromkeys(names)]
+
+
+def _rates(spec: MethodSpec, names: Sequence[str]) -> list[RatePoint]:
+    """The rate points of a method that `names` mean. A method with a single one runs at that whatever they are."""
+    if len(spec.rates) == 1:
+        return list(spec.rates)
+    found: dict[str, RatePoint] = {}
+    for name in names:
+        for rate in spec.rates if name == "all" else [spec.rate(name)]:
+            found[rate.name] = rate
+    return list(found.values())
+
+
+def _check_rates(methods: Sequence[MethodSpec], names: Sequence[str]) -> None:
+    """Refuse names of rate points that no method has.
+
+    Raises:
+        UsageError: for the first one, with similar names.
+    """
+    known = {rate.name for spec in methods for rate in spec.rates}
+    for name in names:
+        if name not in known and name not in ("all", "default"):
+            raise UsageError(f"no method of this run has a rate point {name!r}{did_you_mean(name, sorted(known))}")
+    if not names:
+        raise UsageError("no rate point is given; expected default, all, or names")
+
+
+def _bases(methods: Iterable[MethodSpec]) -> list[MethodSpec]:
+    """The bases of the methods, and theirs.
+
+    Raises:
+        UsageError: if one is not installed.
+        PluginError: if they go in a circle.
+    """
+    found: dict[str, MethodSpec] = {}
+    for spec in methods:
+        chain = [spec.name]
+        while spec.base is not None:
+            if spec.base in chain:
+                raise PluginError(
+                    f"the bases of method {chain[0]!r} go in a circle: {' -> '.join([*chain, spec.base])}"
+                )
+            if spec.base not in registry.methods:
+                raise UsageError(
+                    f"method {spec.name!r} needs the base {spec.base!r}, which no installed plugin supplies"
+                )
+            chain.append(spec.base)
+            spec = found[spec.base] = registry.methods.get(spec.base)
+    return list(found.values())
+
+
+def _settings(texts: Sequence[str], methods: Sequence[MethodSpec]) -> dict[str, list[tuple[str, str]]]:
+    """Settings by method, as (field, text)."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for text in texts:
+        method, field, value = split_setting(text, [spec.name for spec in methods])
+        found.setdefault(method, []).append((field, value))
+    return found
+
+
+def _share_trainings(jobs: list[JobSpec]) -> list[JobSpec]:
+    """The jobs, where several that need the same training let the first one do it."""
+    leaders: dict[str, str] = {}
+    ordered: list[JobSpec] = []
+    for job in jobs:
+        training = digest(
+            {
+                "method": job.method,
+                "config": without_fields(job.config, job.encode_fields),
+                "scene": [job.dataset, job.scene, job.protocol.hash],
+                "seed": job.seed,
+            }
+        )
+        leader = leaders.setdefault(training, job.id)
+        ordered.append(job if leader == job.id else job.model_copy(update={"after": [*job.after, leader]}))
+    return ordered
+
+
+def _memory(scene: Scene) -> int:
+    photos = sum(3 * view.width * view.height for view in scene.train)
+    return _MEMORY_FLOOR + _MEMORY_PER_PHOTO_BYTE * photos

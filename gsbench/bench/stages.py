@@ -1,0 +1,223 @@
+"""What each stage does, given its inputs and an empty folder for its files."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from gsbench.artifact import ArtifactWriter, inspect_artifact, open_artifact
+from gsbench.bench import model_files
+from gsbench.bench.model import JobSpec
+from gsbench.bench.score import load_frame, save_image, score_frames
+from gsbench.bench.sealed import decode_sealed
+from gsbench.bench.sealed_work import hash_decoded
+from gsbench.bench.settings import build_config
+from gsbench.bench.visible import Visible
+from gsbench.errors import JobError
+from gsbench.hooks import method_class
+from gsbench.methods import Context, Method, Model, TrainProgress
+from gsbench.scenes import Scene
+from gsbench.splats import Splats
+
+
+@dataclass(frozen=True)
+class StageOutput:
+    """What a stage found out.
+
+    Fields:
+        result: plain values, kept in key.json.
+        seconds: time of the method's own work, None for all that the stage took.
+        transient: names of files that need not be kept.
+        peak_host_bytes, peak_gpu_bytes: of a child process, None for this one's.
+    """
+
+    result: Mapping[str, Any]
+    seconds: float | None = None
+    transient: Sequence[str] = ()
+    peak_host_bytes: int | None = None
+    peak_gpu_bytes: int | None = None
+
+
+def artifact_name(spec: JobSpec) -> str:
+    """Name of the artifact among the files of the encode stage."""
+    return f"artifact{spec.suffix}"
+
+
+def frame_names(count: int, suffix: str) -> list[str]:
+    """Names of the frames (".npy") or 8-bit images (".png") among the files of the decode stage."""
+    folder = {".npy": "frames", ".png": "images"}[suffix]
+    return [f"{folder}/{index:04d}{suffix}" for index in range(count)]
+
+
+def train(spec: JobSpec, scene: Scene, base: Splats | None, folder: Path, progress: TrainProgress) -> StageOutput:
+    """Fit the method to the training views; writes the model."""
+    with _Stage(spec, folder, base, progress) as stage:
+        model = stage.timed(lambda: stage.method.fit(scene.for_training(), stage.config, stage.context))
+        if not isinstance(model, Model):
+            raise JobError(f"{type(stage.method).__name__}.fit returned a {type(model).__name__}, expected a Model")
+        model_files.save_state(model.state(), folder)
+    return StageOutput({}, stage.seconds)
+
+
+def encode(spec: JobSpec, version: str, trained: Path, base: Splats | None, folder: Path) -> StageOutput:
+    """Encode the model that lies in the folder `trained`; writes the artifact. `version` is the plugin's."""
+    path = folder / artifact_name(spec)
+    with _Stage(spec, folder, base) as stage:
+        state = model_files.load_state(trained, stage.context.device)
+        model = stage.method.model_class.from_state(state, stage.config)
+
+        def write() -> None:
+            with ArtifactWriter(path, spec.method, version) as out:
+                stage.method.encode(model, stage.config, out, stage.context)
+
+        stage.timed(write)
+    left = sorted(p.name for p in folder.iterdir())
+    if left != [path.name]:
+        raise JobError(f"encoding left the files {left}, expected only {path.name}")
+    reader = open_artifact(path, spec.method)
+    sections = dict(inspect_artifact(path))
+    return StageOutput({"bytes": reader.size, "sha256": reader.sha256, "sections": sections}, stage.seconds)
+
+
+def decode(
+    spec: JobSpec, scene: Scene, artifact: Path, inventory: Visible, folder: Path, log: Path, progress: TrainProgress
+) -> StageOutput:
+    """Decode the artifact in a sealed process and render the held-out views; writes frames and images."""
+    views = len(scene.test)
+    result = decode_sealed(
+        spec.method,
+        artifact,
+        scene.test,
+        scene.background,
+        spec.device,
+        threads(spec),
+        folder,
+        timeout=spec.decode_timeout,
+        log=log,
+        inventory=inventory,
+        progress=lambda done: progress(done, views, {}),
+    )
+    (folder / "images").mkdir()
+    for frame, name in zip(result.frames, frame_names(views, ".png"), strict=True):
+        save_image(load_frame(frame), folder / name)
+    found = {
+        "views": views,
+        "isolation": result.isolation,
+        "gaussians": result.gaussians,
+        "anchors": result.anchors,
+        "decoded_sha256": result.decoded_sha256,
+        "decode_seconds": result.timing.decode_seconds,
+        "render_ms": {"median": result.timing.median_ms, "p95": result.timing.p95_ms} if views else None,
+    }
+    return StageOutput(
+        found,
+        transient=() if spec.keep_frames else frame_names(views, ".npy"),
+        peak_host_bytes=result.peak_host_bytes,
+        peak_gpu_bytes=result.peak_gpu_bytes,
+    )
+
+
+def score(spec: JobSpec, scene: Scene, decoded: Path, base_decoded: Path | None) -> StageOutput:
+    """Score the frames in the folder `decoded`; the only stage that opens held-out photographs."""
+    count = len(scene.test)
+    scores = score_frames(
+        [decoded / name for name in frame_names(count, ".npy")],
+        scene.test,
+        spec.metrics,
+        None if base_decoded is None else [base_decoded / name for name in frame_names(count, ".png")],
+    )
+    views = [view.model_dump(mode="json") for view in scores.views]
+    return StageOutput({"metrics": scores.means, "views": views, "reasons": scores.reasons})
+
+
+def decode_base(spec: JobSpec, artifact: Path, decoded_sha256: str | None, folder: Path) -> Splats:
+    """The Gaussians of a base's artifact, as `Context.base` takes them.
+
+    Raises:
+        JobError: if they differ from those that the base's own sealed decode gave.
+    """
+    with _Stage(spec, folder, None) as stage:
+        decoded = type(stage.method).decode(open_artifact(artifact, spec.method), stage.context)
+        found = hash_decoded(decoded)
+        if decoded_sha256 is not None and found != decoded_sha256:
+            raise JobError(
+                f"the artifact of the base {spec.method!r} decodes to other Gaussians than in its sealed decode "
+                f"({found} instead of {decoded_sha256})"
+            )
+        return decoded.splats()
+
+
+def threads(spec: JobSpec) -> int:
+    """CPU threads of the job."""
+    return spec.threads or torch.get_num_threads()
+
+
+#: How often progress is passed on, in seconds.
+_PROGRESS_SECONDS: Final = 0.1
+
+
+class _Stage:
+    """The method, its config and its context, with randomness fixed and a working directory that goes away."""
+
+    def __init__(self, spec: JobSpec, folder: Path, base: Splats | None, progress: TrainProgress | None = None) -> None:
+        cls = method_class(spec.method)
+        self.method: Method = cls()
+        self.config = build_config(cls.Config, spec.config)
+        self.seconds = 0.0
+        # Beside the stage's files, not among them.
+        self._workdir = folder.parent / f"{folder.name}.work"
+        self.context = Context(
+            device=torch.device(spec.device),
+            threads=threads(spec),
+            seed=spec.seed,
+            workdir=self._workdir,
+            iterations=spec.iterations,
+            base=None if base is None else base.to(spec.device),
+            **({} if progress is None else {"progress": _Sparing(progress)}),
+        )
+        self._seed = spec.seed
+
+    def __enter__(self) -> _Stage:
+        self._workdir.mkdir()
+        random.seed(self._seed)
+        np.random.seed(self._seed % 2**32)
+        torch.manual_seed(self._seed)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._workdir, ignore_errors=True)
+
+    def timed(self, work: Callable[[], Any]) -> Any:
+        """Do the method's work and measure it."""
+        self._synchronize()
+        begin = time.perf_counter()
+        result = work()
+        self._synchronize()
+        self.seconds = time.perf_counter() - begin
+        return result
+
+    def _synchronize(self) -> None:
+        if self.context.device.type == "cuda":
+            torch.cuda.synchronize(self.context.device)
+
+
+class _Sparing:
+    """Passes progress on a few times a second; the first and the last step always."""
+
+    def __init__(self, progress: TrainProgress) -> None:
+        self._progress = progress
+        self._next = 0.0
+
+    def __call__(self, step: int, total: int, values: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        if now >= self._next or step >= total:
+            self._next = now + _PROGRESS_SECONDS
+            self._progress(step, total, {name: float(value) for name, value in values.items()})

@@ -1,0 +1,224 @@
+"""What a sealed decoder can see of this machine: the interpreter, the installed distributions, and the code of gsbench
+and its plugins, file by file.
+
+Everything here is something that was there before a method trained. What an installed distribution did not register
+and what is not source code of gsbench or a plugin (a file that `fit` left in its own package, say) is not visible.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from gsbench import registry
+from gsbench.errors import JobError, PluginError
+from gsbench.hooks import distribution_files, load_plugins
+from gsbench.hooks.discovery import canonical_name
+from gsbench.methods import MethodSpec
+
+#: File name endings of compiled code.
+_COMPILED: Final = (".so", ".pyd")
+#: Package managers that change files after they were registered, so that sizes say nothing.
+_REWRITING_INSTALLERS: Final = ("conda",)
+
+
+@dataclass(frozen=True)
+class Visible:
+    """See the module. All paths are absolute.
+
+    Fields:
+        import_path: ``sys.path``; `site_dirs` are those of its folders whose ``.pth`` files are honored.
+        prefix, exec_prefix: of the interpreter.
+        stdlib: folders of the standard library; `hidden` are folders below them that are not visible as such.
+        libraries: folders of shared objects.
+        listed, open_roots: see `gsbench.bench.sealed_policy.Policy`.
+        code: path -> SHA-256 of every source and compiled file of gsbench and the loaded plugins, and of the data
+            that methods declare as `pretrained`. `code_folders` are the folders they lie in.
+        native_library: path of gsbench's own shared object.
+    """
+
+    import_path: tuple[str, ...]
+    site_dirs: tuple[str, ...]
+    prefix: str
+    exec_prefix: str
+    stdlib: tuple[str, ...]
+    hidden: tuple[str, ...]
+    libraries: tuple[str, ...]
+    listed: Mapping[str, Mapping[str, int]]
+    open_roots: tuple[str, ...]
+    code: Mapping[str, str]
+    code_folders: tuple[str, ...]
+    native_library: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for the sealed child."""
+        return {**vars(self), "listed": {r: dict(f) for r, f in self.listed.items()}, "code": list(self.code)}
+
+    def check_unchanged(self, earlier: Visible) -> None:
+        """Check that the code is what it was.
+
+        Raises:
+            JobError: if a file was added, changed or removed; the message names up to three.
+        """
+        changed = sorted(path for path in {*self.code, *earlier.code} if self.code.get(path) != earlier.code.get(path))
+        if changed:
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            raise JobError(
+                "the installed code changed while the job ran, so that it is not known what decoded the artifact: "
+                f"{', '.join(changed[:3])}{more}; run again"
+            )
+
+
+def take_inventory() -> Visible:
+    """What a sealed decoder started now could see. Reads every source file of gsbench and its plugins.
+
+    Raises:
+        PluginError: if the files of a plugin cannot be found or read.
+    """
+    from gsbench import native
+
+    import_path = tuple(_absolute(entry) for entry in dict.fromkeys(sys.path))
+    folders = [entry for entry in import_path if Path(entry).is_dir()]
+    stdlib = _stdlib()
+    site_dirs = tuple(entry for entry in folders if entry in _site_dirs())
+    listed: dict[str, dict[str, int]] = {}
+    open_roots: list[str] = []
+    compiled: dict[str, list[Path]] = {}
+    for distribution in importlib.metadata.distributions(path=list(folders)):
+        _add_listed(distribution, site_dirs, listed, open_roots, compiled)
+    code, code_folders = _code(listed, compiled)
+    library = native.library_path().resolve()
+    code.add(library)
+    return Visible(
+        import_path=import_path,
+        site_dirs=site_dirs,
+        prefix=sys.prefix,
+        exec_prefix=sys.exec_prefix,
+        stdlib=stdlib,
+        hidden=tuple(
+            str(folder / name)
+            for folder in map(Path, stdlib)
+            for name in ("site-packages", "dist-packages")
+            if (folder / name).is_dir()
+        ),
+        libraries=_library_folders(),
+        listed=listed,
+        open_roots=tuple(open_roots),
+        code={str(path): _digest(path) for path in sorted(code)},
+        code_folders=tuple(sorted(code_folders | {str(library.parent)})),
+        native_library=str(library),
+    )
+
+
+def _absolute(entry: str) -> str:
+    return os.path.realpath(entry or ".")
+
+
+def _stdlib() -> tuple[str, ...]:
+    paths = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+    paths |= {os.path.join(path, "lib-dynload") for path in set(paths)}  # noqa: PTH118 (a set of strings)
+    real = sorted({os.path.realpath(path) for path in paths if Path(path).is_dir()})
+    return tuple(path for path in real if not any(path.startswith(f"{other}/") for other in real))
+
+
+def _site_dirs() -> set[str]:
+    return {os.path.realpath(folder) for folder in [*site.getsitepackages(), site.getusersitepackages()]}
+
+
+def _add_listed(
+    distribution: importlib.metadata.Distribution,
+    site_dirs: Iterable[str],
+    listed: dict[str, dict[str, int]],
+    open_roots: list[str],
+    compiled: dict[str, list[Path]],
+) -> None:
+    """Add what `distribution` registered in its RECORD."""
+    root = os.path.realpath(str(distribution.locate_file("")))
+    record = distribution.read_text("RECORD")
+    if record is None:
+        if root in site_dirs and root not in open_roots:
+            open_roots.append(root)
+        return
+    trusted = (distribution.read_text("INSTALLER") or "").strip() not in _REWRITING_INSTALLERS
+    files = listed.setdefault(root, {})
+    for row in csv.reader(record.splitlines()):
+        if len(row) < 3 or row[0].startswith(("/", "..")):
+            continue
+        files[row[0]] = int(row[2]) if trusted and row[2].isdecimal() else -1
+        if row[0].endswith(_COMPILED):
+            compiled.setdefault(canonical_name(distribution.metadata["Name"]), []).append(Path(root, row[0]))
+
+
+def _code(listed: Mapping[str, Mapping[str, int]], compiled: Mapping[str, list[Path]]) -> tuple[set[Path], set[str]]:
+    """The files of gsbench and every loaded plugin, and the folders they lie in."""
+    files: set[Path] = set()
+    folders: set[str] = set()
+    unlisted: set[Path] = set()
+    for name in dict.fromkeys(row.distribution for row in load_plugins() if row.status == "ok"):
+        files.update(path.resolve() for path in compiled.get(canonical_name(name), []) if path.is_file())
+        for relative, path in distribution_files(name).items():
+            depth = len(PurePosixPath(relative).parts)
+            files.add(path.resolve())
+            folders.update(str(parent.resolve()) for parent in path.parents[: depth - 1])
+            if depth > 1 and relative not in listed.get(os.path.realpath(path.parents[depth - 1]), ()):
+                unlisted.add(path.parents[depth - 2])
+    for package in unlisted:  # an editable install registers only its import hook
+        files.update(path.resolve() for path in package.rglob("*") if path.suffix in _COMPILED and path.is_file())
+    for entry in registry.methods.entries():
+        spec: MethodSpec = entry.load()
+        files.update(pretrained_file(spec, target) for target in spec.pretrained)
+    roots = _site_dirs()
+    return files, folders | {str(path.parent) for path in files if str(path.parent) not in roots}
+
+
+def pretrained_file(spec: MethodSpec, target: str) -> Path:
+    """The file that ``package:path`` in `MethodSpec.pretrained` names.
+
+    Raises:
+        PluginError: if it does not exist or lies outside its package.
+    """
+    package, _, relative = target.partition(":")
+    try:
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        found = None
+    for location in (found.submodule_search_locations if found else None) or []:
+        path = Path(location, relative).resolve()
+        if path.is_file() and path.is_relative_to(Path(location).resolve()):
+            return path
+    raise PluginError(f"method {spec.name!r}: pretrained data {target!r} is not a file of its package")
+
+
+def _library_folders() -> tuple[str, ...]:
+    """Folders with shared objects of the system: those of this process's libraries, and the usual ones."""
+    folders = {"/lib", "/lib64", "/usr/lib64"}
+    multiarch = sysconfig.get_config_var("MULTIARCH")
+    if multiarch:
+        folders |= {f"/lib/{multiarch}", f"/usr/lib/{multiarch}"}
+    folders -= {"/lib"} if multiarch else set()
+    maps = Path("/proc/self/maps")
+    if maps.is_file():
+        for line in maps.read_text().splitlines():
+            path = line.partition("/")[2]
+            if ".so" in path:
+                folders.add(os.path.dirname(f"/{path}"))  # noqa: PTH120 (text of the kernel)
+    packages = [*_site_dirs(), *_stdlib()]
+    real = {os.path.realpath(folder) for folder in folders if Path(folder).is_dir()}
+    return tuple(sorted(f for f in real if not any(f == p or f.startswith(f"{p}/") for p in packages)))
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise PluginError(f"{path} cannot be read: {error.strerror}") from error
