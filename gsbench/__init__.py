@@ -9,6 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from gsbench.artifact import ArtifactReader as ArtifactReader
+    from gsbench.artifact import ArtifactWriter as ArtifactWriter
+    from gsbench.artifact import inspect_artifact as inspect_artifact
+    from gsbench.errors import ArtifactError as ArtifactError
+    from gsbench.errors import GsbenchError as GsbenchError
+    from gsbench.errors import PluginError as PluginError
+    from gsbench.errors import SceneError as SceneError
+    from gsbench.errors import UsageError as UsageError
+    from gsbench.formats.ply import read_ply as read_ply
+    from gsbench.formats.ply import write_ply as write_ply
     from gsbench.hooks.hookspecs import hookimpl as hookimpl
     from gsbench.methods import Context as Context
     from gsbench.methods import Method as Method
@@ -16,24 +26,74 @@ if TYPE_CHECKING:
     from gsbench.methods import Model as Model
     from gsbench.methods import RatePoint as RatePoint
     from gsbench.methods import Renderable as Renderable
+    from gsbench.methods import SplatsModel as SplatsModel
+    from gsbench.methods import TrainedMethod as TrainedMethod
     from gsbench.methods import field as field
+    from gsbench.metrics import MetricSpec as MetricSpec
+    from gsbench.metrics import compute_metrics as compute_metrics
+    from gsbench.protocols import Protocol as Protocol
+    from gsbench.raster import RenderOptions as RenderOptions
+    from gsbench.raster import RenderOutput as RenderOutput
+    from gsbench.raster import rasterization as rasterization
+    from gsbench.raster import render as render
+    from gsbench.records import Record as Record
+    from gsbench.scenes import DatasetSpec as DatasetSpec
+    from gsbench.scenes import Scene as Scene
+    from gsbench.scenes import SceneOptions as SceneOptions
+    from gsbench.scenes import View as View
+    from gsbench.scenes import load_scene as load_scene
+    from gsbench.scenes import resolve_scenes as resolve_scenes
     from gsbench.splats import Camera as Camera
     from gsbench.splats import Splats as Splats
+    from gsbench.training import BaseGaussianModel as BaseGaussianModel
+    from gsbench.training import DefaultStrategy as DefaultStrategy
+    from gsbench.training import LossPack as LossPack
+    from gsbench.training import ModelParams as ModelParams
+    from gsbench.training import OptimizationParams as OptimizationParams
+    from gsbench.training import PipelineParams as PipelineParams
+    from gsbench.training import RenderResult as RenderResult
+    from gsbench.training import Scheduler as Scheduler
+    from gsbench.training import Trainer as Trainer
+    from gsbench.training import task as task
 
 __version__ = "0.1.0"
 
-_EXPORTS: Final = {
-    "Camera": "gsbench.splats",
-    "Context": "gsbench.methods",
-    "Method": "gsbench.methods",
-    "MethodSpec": "gsbench.methods",
-    "Model": "gsbench.methods",
-    "RatePoint": "gsbench.methods",
-    "Renderable": "gsbench.methods",
-    "Splats": "gsbench.splats",
-    "field": "gsbench.methods",
-    "hookimpl": "gsbench.hooks.hookspecs",
+_NAMES: Final = {
+    "gsbench.artifact": ("ArtifactReader", "ArtifactWriter", "inspect_artifact"),
+    "gsbench.errors": ("ArtifactError", "GsbenchError", "PluginError", "SceneError", "UsageError"),
+    "gsbench.formats.ply": ("read_ply", "write_ply"),
+    "gsbench.hooks.hookspecs": ("hookimpl",),
+    "gsbench.methods": (
+        "Context",
+        "Method",
+        "MethodSpec",
+        "Model",
+        "RatePoint",
+        "Renderable",
+        "SplatsModel",
+        "TrainedMethod",
+        "field",
+    ),
+    "gsbench.metrics": ("MetricSpec", "compute_metrics"),
+    "gsbench.protocols": ("Protocol",),
+    "gsbench.raster": ("RenderOptions", "RenderOutput", "rasterization", "render"),
+    "gsbench.records": ("Record",),
+    "gsbench.scenes": ("DatasetSpec", "Scene", "SceneOptions", "View", "load_scene", "resolve_scenes"),
+    "gsbench.splats": ("Camera", "Splats"),
+    "gsbench.training": (
+        "BaseGaussianModel",
+        "DefaultStrategy",
+        "LossPack",
+        "ModelParams",
+        "OptimizationParams",
+        "PipelineParams",
+        "RenderResult",
+        "Scheduler",
+        "Trainer",
+        "task",
+    ),
 }
+_EXPORTS: Final = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = ["__version__", *sorted(_EXPORTS)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -16,6 +17,10 @@ from typing import Any, Final, Generic, TypeVar
 from gsbench.errors import PluginError, UsageError
 
 T = TypeVar("T")
+
+#: What names typed on command lines and used as parts of paths look like; `gsbench.hooks` holds plugins to it.
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_TARGET: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
@@ -28,15 +33,24 @@ def did_you_mean(name: str, known: list[str]) -> str:
     return ""
 
 
+def check_target(target: object) -> str:
+    """`target` itself, if it has the form ``"package.module:Name"``; nothing is imported.
+
+    Raises:
+        PluginError: if it has not.
+    """
+    if not (isinstance(target, str) and _TARGET.fullmatch(target)):
+        raise PluginError(f"target {target!r} is not of the form 'package.module:Name'")
+    return target
+
+
 def resolve_target(target: str) -> Any:
     """Import ``"package.module:Name"`` and return the named attribute.
 
     Raises:
         PluginError: if the target is malformed or does not import.
     """
-    module_name, separator, attribute = target.partition(":")
-    if not (separator and module_name and attribute):
-        raise PluginError(f"target {target!r} is not of the form 'package.module:Name'")
+    module_name, _, attribute = check_target(target).partition(":")
     try:
         value: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
@@ -67,10 +81,12 @@ class Registry(Generic[T]):
 
     def __init__(self, kind: str) -> None:
         self.kind: Final = kind
+        #: Ends the message about an unknown name; says, for one, that a plugin did not load.
+        self.note: str = ""
         self._entries: dict[str, Entry[T]] = {}
 
     def register(self, name: str, value: T | str, origin: str = "gsbench-core") -> None:
-        """Register `value` under `name`.
+        """Register `value`, or a lazy target that leads to it, under `name`.
 
         Raises:
             PluginError: if the name is taken; the message names both distributions.
@@ -79,6 +95,10 @@ class Registry(Generic[T]):
         if existing is not None:
             raise PluginError(f"{self.kind} {name!r} of {origin} is already registered by {existing.origin}")
         self._entries[name] = Entry(name, value, origin)
+
+    def unregister(self, name: str) -> None:
+        """Remove the entry of `name`, if there is one."""
+        self._entries.pop(name, None)
 
     def unregister_origin(self, origin: str) -> None:
         """Remove everything that the distribution `origin` registered."""
@@ -93,7 +113,8 @@ class Registry(Generic[T]):
         try:
             return self._entries[name]
         except KeyError:
-            raise UsageError(f"unknown {self.kind} {name!r}{did_you_mean(name, list(self._entries))}") from None
+            hint = did_you_mean(name, list(self._entries)) if self._entries else "; none is registered"
+            raise UsageError(f"unknown {self.kind} {name!r}{hint}{self.note}") from None
 
     def get(self, name: str) -> T:
         """The value registered under `name`, imported if it is lazy. Raises as `entry` does."""

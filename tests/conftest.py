@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
+
+try:
+    import torch
+except ImportError:  # the light environments of tox.ini run the tests marked so without it
+    torch = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from gsbench.hooks import PluginStatus
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,7 +39,73 @@ def real_data() -> Path:
 @pytest.fixture(autouse=True)
 def _restore_global_state() -> Iterator[None]:
     """Tests may change torch's thread count and generator; the next test does not notice."""
+    if torch is None:
+        yield
+        return
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     yield
     torch.set_num_threads(threads)
     torch.set_rng_state(state)
+
+
+class PluginFolder:
+    """A folder on sys.path into which tests install distributions; see the fixture `plugin_folder`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def install(
+        self,
+        name: str,
+        source: str,
+        *,
+        files: dict[str, str] | None = None,
+        version: str = "1.0",
+        entry_points: dict[str, str] | None = None,
+    ) -> str:
+        """Install the distribution `name` whose plugin module, ``<name with _>.plugin``, has this source text.
+
+        `files` are further modules, by their name inside the package. Returns the package's name.
+        """
+        from gsbench.testing import write_distribution
+
+        package = name.replace("-", "_").replace(".", "_")
+        modules = {f"{package}/__init__.py": "", f"{package}/plugin.py": source}
+        modules |= {f"{package}/{relative}": text for relative, text in (files or {}).items()}
+        points = {name: f"{package}.plugin"} if entry_points is None else entry_points
+        write_distribution(self.path, name, modules, entry_points=points, version=version)
+        return package
+
+    def load(self) -> dict[str, PluginStatus]:
+        """Load all plugins afresh; the rows by distribution."""
+        import importlib
+
+        from gsbench.hooks import load_plugins, unload_plugins
+
+        unload_plugins()
+        self.forget_modules()
+        importlib.invalidate_caches()
+        return {row.distribution: row for row in load_plugins()}
+
+    def forget_modules(self) -> None:
+        """Make the next import of what is installed here a fresh one."""
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file is not None and Path(file).is_relative_to(self.path):
+                del sys.modules[name]
+
+
+@pytest.fixture
+def plugin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PluginFolder]:
+    """An empty folder on sys.path, here and in child processes, whose distributions gsbench sees as installed."""
+    from gsbench.hooks import unload_plugins
+
+    folder = PluginFolder(tmp_path / "installed")
+    folder.path.mkdir()
+    monkeypatch.syspath_prepend(folder.path)
+    inherited = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder.path), *([inherited] if inherited else [])]))
+    monkeypatch.delenv("GSBENCH_DISABLE_PLUGINS", raising=False)
+    yield folder
+    unload_plugins()
+    folder.forget_modules()

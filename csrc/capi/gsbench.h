@@ -31,7 +31,110 @@ GSB_API const char* gsb_cpu_isa(void);
 /* Chooses an instruction set by name; refuses one that this machine lacks. "auto" takes the best. */
 GSB_API int32_t gsb_cpu_set_isa(const char* name);
 
-/* ---- Image loss (capi_image.cpp) ---- */
+/* ---- The rasterizer -------------------------------------------------------------------------------------------------
+ * Stages: project_forward, bin, blend_forward; blend_backward, project_backward. All work on one set of buffers.
+ */
+
+typedef struct gsb_raster_options {
+  uint32_t struct_size; /* sizeof(gsb_raster_options), so that a mismatch is noticed */
+  int32_t cameras;
+  int64_t gaussians;
+  int32_t width, height;
+  int32_t color_bases;       /* SH coefficients per channel in memory; 0: colors are given directly */
+  int32_t sh_degree;         /* degree to evaluate; (degree + 1)^2 <= color_bases */
+  int32_t colors_per_camera; /* direct colors are [C, G, 3] */
+  int32_t packed;
+  int32_t threads;
+  float near_plane, far_plane, eps2d;
+} gsb_raster_options;
+
+typedef struct gsb_raster_sizes {
+  uint32_t struct_size;
+  int32_t block_mask_bytes;   /* of one entry of hit_masks */
+  int64_t chunks;             /* Gaussians are projected in chunks */
+  int64_t records_per_camera; /* capacity of records and pair_ranges */
+  int64_t tiles;              /* per camera */
+  int64_t tile_count_size; /* 4-byte numbers in tile_counts, for all threads */
+  int64_t tile_id_padding;    /* tile_ids is written this far past its last entry */
+} gsb_raster_sizes;
+
+typedef struct gsb_screen_record gsb_screen_record; /* 64 bytes */
+typedef struct gsb_pair_range gsb_pair_range;       /* 8 bytes */
+typedef struct gsb_tile_entry gsb_tile_entry;       /* 8 bytes */
+
+/* Every buffer of the rasterizer; a stage uses those it needs. G Gaussians, C cameras, R visible combinations of a
+ * Gaussian and a camera, ordered by camera, then Gaussian. Per-projection arrays have S rows: R when packed, C * G
+ * otherwise (zeros where invisible). A camera's pair bound is at least the number of its (Gaussian, tile) pairs. */
+typedef struct gsb_raster_buffers {
+  uint32_t struct_size;
+  /* Inputs. */
+  const float* means;           /* [G, 3] */
+  const float* quats;           /* [G, 4] */
+  const float* scales;          /* [G, 3] */
+  const float* opacities;       /* [G] */
+  const float* colors;          /* SH [G, K, 3], or direct [G, 3] or [C, G, 3] */
+  const float* viewmats;        /* [C, 4, 4] */
+  const float* intrinsics;      /* [C, 3, 3] */
+  const float* backgrounds;     /* [C, 3] or null */
+  /* Per projection. */
+  float* means2d;               /* [S, 2] */
+  float* depths;                /* [S] */
+  float* conics;                /* [S, 3] */
+  float* slot_colors;           /* [S, 3] */
+  float* slot_opacities;        /* [S] */
+  int32_t* radii;               /* [S, 2] */
+  int64_t* camera_ids;          /* [R], packed only */
+  int64_t* gaussian_ids;        /* [R], packed only */
+  /* Between the stages. */
+  gsb_screen_record* records;   /* [C, records_per_camera] */
+  int64_t* chunk_ranks;         /* [C, chunks + 1]: rank of each chunk's first visible Gaussian, over all cameras */
+  int64_t* pair_bounds;         /* [C, chunks + 1]: running upper bound of the pairs of the camera's chunks */
+  gsb_pair_range* pair_ranges;  /* [C, records_per_camera] */
+  uint32_t* tile_ids;           /* [largest camera's pair bound + padding], scratch */
+  uint32_t* sort_keys;          /* [2, largest camera's visible], scratch */
+  uint32_t* sort_records;       /* [2, largest camera's visible], scratch */
+  uint32_t* tile_counts;        /* [tile_count_size], scratch */
+  int64_t* tile_starts;         /* [C, tiles + 1], into the camera's part of tile_entries */
+  gsb_tile_entry* tile_entries; /* [pairs] */
+  int64_t* entry_offsets;       /* [C + 1]: each camera's part of tile_entries and hit_masks */
+  void* hit_masks;              /* [pairs] of the instruction set's block masks */
+  int64_t* tile_hits;           /* [C, tiles]: entries with a hit */
+  /* Output. */
+  float* image;                 /* [C, H, W, 3] */
+  float* alpha;                 /* [C, H, W] */
+  /* Backward. */
+  const float* grad_image;      /* [C, H, W, 3] */
+  const float* grad_alpha;      /* [C, H, W] or null */
+  float* gradient_rows;         /* [largest camera's pair bound, 16], scratch */
+  float* thread_scratch;        /* [threads, scratch_floats], scratch */
+  int64_t scratch_floats;
+  float* grad_means2d;          /* [S, 2] */
+  float* grad_conics;           /* [S, 3] */
+  float* grad_slot_colors;      /* [S, 3] */
+  float* grad_slot_opacities;   /* [S] */
+  const float* grad_depths;     /* [S] or null */
+  float* grad_means;            /* [G, 3] */
+  float* grad_quats;            /* [G, 4] */
+  float* grad_scales;           /* [G, 3] */
+  float* grad_opacities;        /* [G] */
+  float* grad_colors;           /* like colors */
+} gsb_raster_buffers;
+
+GSB_API int32_t gsb_raster_get_sizes(const gsb_raster_options* options, gsb_raster_sizes* sizes);
+/* Fills the per-projection arrays, records, chunk_ranks, pair_bounds and entry_offsets. Refuses inputs that are not
+ * finite, zero quaternions and opacities outside [0, 1]; the text names the array and the row. */
+GSB_API int32_t gsb_raster_project_forward(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
+/* Fills pair_ranges, tile_starts and tile_entries. */
+GSB_API int32_t gsb_raster_bin(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
+/* Fills image, alpha, hit_masks and tile_hits; *scratch_floats is what each thread needs in thread_scratch to go back. */
+GSB_API int32_t gsb_raster_blend_forward(const gsb_raster_options* options, const gsb_raster_buffers* buffers,
+                                         int64_t* scratch_floats);
+/* Fills the gradients of the per-projection arrays. */
+GSB_API int32_t gsb_raster_blend_backward(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
+/* Fills the gradients of the inputs from those of the per-projection arrays. */
+GSB_API int32_t gsb_raster_project_backward(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
+
+/* ---- The image loss --------------------------------------------------------------------------------------------------- */
 
 /* Bytes of workspace for an image of this size. */
 GSB_API int32_t gsb_image_loss_sizes(int64_t height, int64_t width, int32_t threads, int64_t* workspace_bytes);
@@ -41,13 +144,13 @@ GSB_API int32_t gsb_image_loss_run(const float* image, const float* target, int6
                                    double l1_weight, double ssim_weight, float* gradient, double* means,
                                    void* workspace, int64_t workspace_bytes, int32_t threads);
 
-/* ---- Optimizer (capi_optim.cpp) ---- */
+/* ---- The optimizer ---------------------------------------------------------------------------------------------------- */
 
 /* One step of Adam, number `step` (from 1), in place: float [count] arrays that do not overlap. */
 GSB_API int32_t gsb_adam_step(float* parameter, const float* gradient, float* mean, float* square, int64_t count,
                               double lr, double beta1, double beta2, double epsilon, double step, int32_t threads);
 
-/* ---- Nearest neighbors (capi_neighbors.cpp) ---- */
+/* ---- Nearest neighbors ------------------------------------------------------------------------------------------------ */
 
 /* Bytes of workspace for `count` points. */
 GSB_API int32_t gsb_knn_mean_distance_sizes(int64_t count, int64_t* workspace_bytes);

@@ -2,17 +2,28 @@
 // units compiled for different instruction sets.
 #pragma once
 
-#include <cstdint>
-
 #include "cpu/adam.h"
 #include "cpu/image.h"
+#include "cpu/raster_types.h"
 
 namespace gsb {
 
 struct KernelTable {
   const char* name;
-  void (*image_loss)(const ImageLoss& task);
-  void (*adam_step)(const AdamStep& step);
+  int lanes;
+
+  // Rasterizer (csrc/cpu/{project,bin,blend,blend_backward}.inc).
+  int block_mask_bytes;
+  bool (*project_forward)(const RasterOptions&, const RasterBuffers&);  // false: an input was refused
+  void (*bin)(const RasterOptions&, const RasterBuffers&);
+  void (*blend_forward)(const RasterOptions&, const RasterBuffers&);
+  int64_t (*backward_scratch_floats)(int64_t most_hits);
+  void (*blend_backward)(const RasterOptions&, const RasterBuffers&);
+  void (*project_backward)(const RasterOptions&, const RasterBuffers&);
+
+  // Training (csrc/cpu/{image,adam}.inc).
+  void (*image_loss)(const ImageLoss&);
+  void (*adam_step)(const AdamStep&);
 };
 
 extern const KernelTable kernels_baseline;

@@ -17,6 +17,11 @@ implements any of these hooks:
     my-method = "my_method.plugin"
 
 A plugin module must not import torch at its top: it is imported whenever gsbench lists what is installed.
+
+The first six hooks return what the plugin supplies (any iterable of it); they are called once, when plugins are
+loaded. A plugin that raises there, returns something else, or claims a name that is taken is not used at all;
+``gsbench plugins`` says why. Errors in the other hooks are logged, and the work goes on. Hooks are called plugin by
+plugin, sorted by the name of the distribution; pluggy's ordering options and wrappers have no effect here.
 """
 
 from __future__ import annotations
@@ -30,7 +35,10 @@ if TYPE_CHECKING:
     import click
 
     from gsbench.methods import MethodSpec
+    from gsbench.metrics import MetricSpec
+    from gsbench.protocols import Protocol
     from gsbench.records import Record
+    from gsbench.scenes import DatasetSpec
 
 PROJECT: Final = "gsbench"
 API_VERSION: Final = 1
@@ -41,7 +49,7 @@ hookimpl: Final = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def gsbench_methods() -> Iterable[MethodSpec]:  # type: ignore[empty-body]
-    """Compression methods.
+    """Compression methods: `gsbench.MethodSpec` objects, each naming its class by a lazy target.
 
     Example::
 
@@ -51,7 +59,7 @@ def gsbench_methods() -> Iterable[MethodSpec]:  # type: ignore[empty-body]
 
 
 @hookspec
-def gsbench_scenes() -> Iterable[Any]:  # type: ignore[empty-body]
+def gsbench_scenes() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
     """Data sets: `gsbench.scenes.DatasetSpec` objects, each naming its scenes and a lazy loader.
 
     Example::
@@ -61,7 +69,7 @@ def gsbench_scenes() -> Iterable[Any]:  # type: ignore[empty-body]
 
 
 @hookspec
-def gsbench_metrics() -> Iterable[Any]:  # type: ignore[empty-body]
+def gsbench_metrics() -> Iterable[MetricSpec | Protocol]:  # type: ignore[empty-body]
     """Image metrics (`gsbench.metrics.MetricSpec`) and evaluation protocols (`gsbench.protocols.Protocol`).
 
     Example::
@@ -102,7 +110,7 @@ def gsbench_engines() -> Iterable[tuple[str, str]]:  # type: ignore[empty-body]
 
 @hookspec
 def gsbench_cli(app: click.Group) -> None:
-    """Add verbs to the command line.
+    """Add verbs to the command line. A verb that exists is never replaced.
 
     Example::
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from gsbench.errors import PluginError, UsageError
-from gsbench.registry import did_you_mean
+from gsbench.registry import check_target, did_you_mean
 
 Kind = Literal["trained", "post", "format"]
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._+-]*")
+_SUFFIX: Final = re.compile(r"(\.[a-z0-9]+)+")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class MethodSpec:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise PluginError(f"method name {self.name!r}: expected lower-case letters, digits and . _ + -")
+        check_target(self.target)
+        if self.kind not in get_args(Kind):
+            raise PluginError(f"method {self.name!r}: kind {self.kind!r} is not one of {', '.join(get_args(Kind))}")
+        if self.base == self.name:
+            raise PluginError(f"method {self.name!r} cannot be its own base")
         names = [r.name for r in self.rates]
         if not names or len(set(names)) != len(names):
             raise PluginError(f"method {self.name!r}: rate points must be there and differ by name, got {names}")
@@ -66,7 +72,7 @@ class MethodSpec:
                 raise PluginError(f"method {self.name!r}: {name!r} cannot name one of several rate points")
         if self.default_rate and self.default_rate not in names:
             raise PluginError(f"method {self.name!r}: default_rate {self.default_rate!r} is not one of {names}")
-        if not re.fullmatch(r"\.[a-z0-9.]+", self.suffix):
+        if not _SUFFIX.fullmatch(self.suffix):
             raise PluginError(f"method {self.name!r}: suffix {self.suffix!r} does not look like '.gsb'")
 
     def rate(self, name: str) -> RatePoint:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ctypes import c_char_p, c_double, c_int32, c_int64, c_void_p
-from typing import Any, Final
+import ctypes
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_uint32, c_void_p
+from typing import Any, ClassVar, Final
 
 ABI_VERSION: Final = 1
 
@@ -11,12 +12,126 @@ OK: Final = 0
 INVALID_ARGUMENT: Final = 1
 INTERNAL: Final = 2
 
+
+class _Struct(ctypes.Structure):
+    """A struct whose first field is its own size."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(struct_size=ctypes.sizeof(type(self)), **values)
+
+
+class RasterOptions(_Struct):
+    """``gsb_raster_options``."""
+
+    _fields_: ClassVar = [
+        ("struct_size", c_uint32),
+        ("cameras", c_int32),
+        ("gaussians", c_int64),
+        ("width", c_int32),
+        ("height", c_int32),
+        ("color_bases", c_int32),
+        ("sh_degree", c_int32),
+        ("colors_per_camera", c_int32),
+        ("packed", c_int32),
+        ("threads", c_int32),
+        ("near_plane", c_float),
+        ("far_plane", c_float),
+        ("eps2d", c_float),
+    ]
+
+
+class RasterSizes(_Struct):
+    """``gsb_raster_sizes``."""
+
+    _fields_: ClassVar = [
+        ("struct_size", c_uint32),
+        ("block_mask_bytes", c_int32),
+        ("chunks", c_int64),
+        ("records_per_camera", c_int64),
+        ("tiles", c_int64),
+        ("tile_count_size", c_int64),
+        ("tile_id_padding", c_int64),
+    ]
+
+
+class RasterBuffers(_Struct):
+    """``gsb_raster_buffers``."""
+
+    _fields_: ClassVar = [
+        ("struct_size", c_uint32),
+        ("means", c_void_p),
+        ("quats", c_void_p),
+        ("scales", c_void_p),
+        ("opacities", c_void_p),
+        ("colors", c_void_p),
+        ("viewmats", c_void_p),
+        ("intrinsics", c_void_p),
+        ("backgrounds", c_void_p),
+        ("means2d", c_void_p),
+        ("depths", c_void_p),
+        ("conics", c_void_p),
+        ("slot_colors", c_void_p),
+        ("slot_opacities", c_void_p),
+        ("radii", c_void_p),
+        ("camera_ids", c_void_p),
+        ("gaussian_ids", c_void_p),
+        ("records", c_void_p),
+        ("chunk_ranks", c_void_p),
+        ("pair_bounds", c_void_p),
+        ("pair_ranges", c_void_p),
+        ("tile_ids", c_void_p),
+        ("sort_keys", c_void_p),
+        ("sort_records", c_void_p),
+        ("tile_counts", c_void_p),
+        ("tile_starts", c_void_p),
+        ("tile_entries", c_void_p),
+        ("entry_offsets", c_void_p),
+        ("hit_masks", c_void_p),
+        ("tile_hits", c_void_p),
+        ("image", c_void_p),
+        ("alpha", c_void_p),
+        ("grad_image", c_void_p),
+        ("grad_alpha", c_void_p),
+        ("gradient_rows", c_void_p),
+        ("thread_scratch", c_void_p),
+        ("scratch_floats", c_int64),
+        ("grad_means2d", c_void_p),
+        ("grad_conics", c_void_p),
+        ("grad_slot_colors", c_void_p),
+        ("grad_slot_opacities", c_void_p),
+        ("grad_depths", c_void_p),
+        ("grad_means", c_void_p),
+        ("grad_quats", c_void_p),
+        ("grad_scales", c_void_p),
+        ("grad_opacities", c_void_p),
+        ("grad_colors", c_void_p),
+    ]
+
+
+STRUCTS: Final[dict[str, type[ctypes.Structure]]] = {
+    "gsb_raster_options": RasterOptions,
+    "gsb_raster_sizes": RasterSizes,
+    "gsb_raster_buffers": RasterBuffers,
+}
+
+_RASTER_STAGE: Final = (c_int32, (POINTER(RasterOptions), POINTER(RasterBuffers)))
+
 #: name -> (result type, argument types)
 FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "gsb_abi_version": (c_int32, ()),
     "gsb_build_id": (c_char_p, ()),
     "gsb_last_error": (c_char_p, ()),
     "gsb_cpu_isa": (c_char_p, ()),
     "gsb_cpu_set_isa": (c_int32, (c_char_p,)),
+    "gsb_raster_get_sizes": (c_int32, (POINTER(RasterOptions), POINTER(RasterSizes))),
+    "gsb_raster_project_forward": _RASTER_STAGE,
+    "gsb_raster_bin": _RASTER_STAGE,
+    "gsb_raster_blend_forward": (
+        c_int32,
+        (POINTER(RasterOptions), POINTER(RasterBuffers), POINTER(c_int64)),
+    ),
+    "gsb_raster_blend_backward": _RASTER_STAGE,
+    "gsb_raster_project_backward": _RASTER_STAGE,
     # Image loss
     "gsb_image_loss_sizes": (c_int32, (c_int64, c_int64, c_int32, c_void_p)),
     "gsb_image_loss_run": (

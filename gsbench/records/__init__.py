@@ -1,5 +1,6 @@
 """Records: one JSON file per result, with everything needed to judge and repeat it."""
 
+from gsbench.records.io import read_record, record_from_json, record_to_json, write_record
 from gsbench.records.record import (
     RECORD_SCHEMA,
     Environment,
@@ -13,6 +14,7 @@ from gsbench.records.record import (
     Status,
     ViewMetrics,
     record_json_schema,
+    record_path,
 )
 
 __all__ = [
@@ -27,5 +29,10 @@ __all__ = [
     "Seconds",
     "Status",
     "ViewMetrics",
+    "read_record",
+    "record_from_json",
     "record_json_schema",
+    "record_path",
+    "record_to_json",
+    "write_record",
 ]

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import PurePosixPath
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-RECORD_SCHEMA: Final = "gsbench.record/1"
+SchemaId = Literal["gsbench.record/1"]
+RECORD_SCHEMA: Final[SchemaId] = get_args(SchemaId)[0]
 
 Status = Literal["ok", "failed", "skipped"]
 Isolation = Literal["namespaces", "audit-hook"]
 
+#: A number of things, or of bytes.
+Count = Annotated[int, Field(ge=0)]
+#: A duration.
+Duration = Annotated[float, Field(ge=0)]
+
+
+def _json_values(value: Any, where: str = "config") -> Any:
+    """`value` as JSON will give it back (tuples become lists).
+
+    Raises:
+        ValueError: if it cannot be JSON; the message names the place.
+    """
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise ValueError(f"{where}: the key {key!r} is not a string")
+        return {key: _json_values(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_values(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}: {value} is not a JSON number")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"{where}: {type(value).__name__} is not a JSON value")
+
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # NaN and infinity have no JSON; what could not be computed is null, with a reason.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class ProtocolInfo(_Model):
@@ -29,23 +57,23 @@ class MethodInfo(_Model):
 
     distribution: str
     version: str
-    #: SHA-256 over the distribution's Python files.
     digest: str
+    """SHA-256 over the distribution's Python files."""
 
 
 class Seconds(_Model):
     """Wall-clock seconds of each stage, null where it did not run."""
 
-    train: float | None = None
-    encode: float | None = None
-    decode: float | None = None
+    train: Duration | None = None
+    encode: Duration | None = None
+    decode: Duration | None = None
 
 
 class RenderTimes(_Model):
     """Milliseconds per held-out view, everything included that turns a decoded artifact into pixels."""
 
-    median: float
-    p95: float
+    median: Duration
+    p95: Duration
 
 
 class ViewMetrics(_Model):
@@ -60,6 +88,7 @@ class Environment(_Model):
 
     cpu: str
     isa: str
+    """Instruction set that the native library used: baseline, avx2 or avx512."""
     threads: int
     gpu: str | None = None
     driver: str | None = None
@@ -67,6 +96,7 @@ class Environment(_Model):
     python: str
     gsbench: str
     native_build: str
+    """Hash of the native library's sources and compiler."""
 
 
 class ErrorInfo(_Model):
@@ -74,69 +104,109 @@ class ErrorInfo(_Model):
 
     stage: str
     message: str
-    #: Path of the stage's log, relative to the results folder.
     log: str | None = None
+    """Path of the stage's log, relative to the results folder."""
 
 
 class Record(_Model):
     """One method at one rate point on one scene with one seed."""
 
-    schema_: str = Field(default=RECORD_SCHEMA, alias="schema")
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    schema_: SchemaId = Field(default=RECORD_SCHEMA, alias="schema")
+    """Name and version of this schema."""
+    model_config = ConfigDict(populate_by_name=True)
 
     status: Status
+    """ok: every stage ran; failed: `error` says why; skipped: not run, and `error` may say why."""
     protocol: ProtocolInfo
     method: str
     method_info: MethodInfo
     dataset: str
     scene: str
     rate: str
-    seed: int
-    #: The resolved configuration of the method, defaults included.
-    config: dict[str, Any]
-    iterations: int | None = None
-    #: Names of settings that were chosen for this scene rather than for the data set.
+    """Name of the rate point."""
+    seed: Count
+    config: Annotated[dict[str, Any], BeforeValidator(_json_values)]
+    """The resolved configuration of the method, defaults included."""
+    iterations: Count | None = None
+    """Training steps."""
     per_scene_settings: list[str] = Field(default_factory=list)
-    #: True if weights that ship with the plugin and serve all scenes took part in decoding.
+    """Names of settings that were chosen for this scene rather than for the data set."""
     pretrained: bool = False
-    #: SHA-256 over the scene's input files (images, cameras, points).
+    """True if weights that ship with the plugin and serve all scenes took part in decoding."""
     scene_hash: str | None = None
-    #: Size of the artifact on disk: the rate.
-    bytes: int | None = None
+    """SHA-256 over the scene's input files (images, cameras, points)."""
+    bytes: Count | None = None
+    """Size of the artifact on disk: the rate."""
     sha256: str | None = None
-    #: Bytes per section of the artifact; their sum is `bytes`.
-    sections: dict[str, int] = Field(default_factory=dict)
-    #: Path of the artifact, relative to the results folder.
+    """SHA-256 of the artifact."""
+    sections: dict[str, Count] = Field(default_factory=dict)
+    """Bytes per section of the artifact; their sum is `bytes`."""
     artifact: str | None = None
-    #: SHA-256 over the decoded tensors.
+    """Path of the artifact, relative to the results folder."""
     decoded_sha256: str | None = None
-    #: Gaussians drawn (for anchor methods: live offsets).
-    gaussians: int | None = None
-    anchors: int | None = None
-    #: Means over the held-out views.
+    """SHA-256 over the decoded tensors."""
+    gaussians: Count | None = None
+    """Gaussians drawn (for anchor methods: live offsets)."""
+    anchors: Count | None = None
+    """Anchors, for anchor methods."""
     metrics: dict[str, float | None] = Field(default_factory=dict)
+    """Means over the held-out views."""
     views: list[ViewMetrics] = Field(default_factory=list)
-    #: Why a metric is null.
+    """Metrics of every held-out view."""
     reasons: dict[str, str] = Field(default_factory=dict)
+    """Why a metric is null."""
     seconds: Seconds = Field(default_factory=Seconds)
     render_ms: RenderTimes | None = None
-    peak_host_bytes: int | None = None
-    peak_gpu_bytes: int | None = None
+    peak_host_bytes: Count | None = None
+    """Most main memory that a stage held."""
+    peak_gpu_bytes: Count | None = None
+    """Most GPU memory that a stage held."""
     environment: Environment | None = None
     isolation: Isolation | None = None
+    """What kept the decoder from everything but the artifact."""
     error: ErrorInfo | None = None
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Record:
+        if self.status == "failed" and self.error is None:
+            raise ValueError("error: missing, expected the reason of status 'failed'")
+        if self.status == "ok" and self.error is not None:
+            raise ValueError("error: given, expected null with status 'ok'")
+        total = sum(self.sections.values())
+        if self.sections and total != self.bytes:
+            raise ValueError(f"sections: their sum is {total}, expected bytes = {self.bytes}")
+        unexplained = [name for name, value in self.metrics.items() if value is None and name not in self.reasons]
+        if unexplained:
+            raise ValueError(f"reasons: nothing says why {', '.join(unexplained)} is null")
+        return self
+
     def path(self) -> PurePosixPath:
-        """Where the record lives below a results or leaderboards folder."""
+        """Where the record lives below a results or leaderboards folder.
+
+        Raises:
+            ValueError: as `record_path`.
+        """
         return record_path(self.protocol.id, self.dataset, self.scene, self.method, self.rate, self.seed)
 
 
 def record_path(protocol: str, dataset: str, scene: str, method: str, rate: str, seed: int) -> PurePosixPath:
-    """``<protocol>/<dataset>/<scene>/<method>/<rate>[.seed].json``; seed 0 is not spelled out."""
+    """``<protocol>/<dataset>/<scene>/<method>/<rate>[.seed].json``; seed 0 is not spelled out.
+
+    Raises:
+        ValueError: if a name cannot be one part of a path.
+    """
+    names = {"protocol": protocol, "dataset": dataset, "scene": scene, "method": method, "rate": rate}
+    for what, name in names.items():
+        if name in ("", ".", "..") or any(c in name for c in "/\\\0"):
+            raise ValueError(f"{what} {name!r} cannot be part of a record's path")
     suffix = f".{seed}" if seed else ""
     return PurePosixPath(protocol, dataset, scene, method, f"{rate}{suffix}.json")
 
 
 def record_json_schema() -> dict[str, Any]:
-    """The JSON Schema of a record file."""
-    return Record.model_json_schema(by_alias=True)
+    """The JSON Schema of a record file. What a schema cannot say (sections add up to bytes, a null metric has its
+    reason) `Record` checks besides.
+    """
+    schema = Record.model_json_schema(by_alias=True)
+    schema["required"] = ["schema", *schema["required"]]  # a default in Python, but a file must name it
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -20,6 +20,10 @@ CAMERAS_SCHEMA: Final = 1
 NEAR: Final = 0.01
 FAR: Final = 1e10
 
+#: As large as an image file can be (JPEG's limit is this; PNG's is no practical one).
+_MAX_SIDE: Final = 65535
+_FLOAT32_MAX: Final = float(torch.finfo(torch.float32).max)
+
 
 @dataclass(frozen=True, eq=False)
 class Camera:
@@ -124,27 +128,52 @@ class Camera:
         }
 
     @staticmethod
-    def from_json(value: dict[str, Any]) -> Camera:
+    def from_json(value: Any) -> Camera:
         """Inverse of `to_json`.
 
         Raises:
-            UsageError: if a field is missing or malformed.
+            UsageError: if a field is missing or malformed, or a number is not finite; the message names it.
         """
-        try:
-            return Camera(
-                name=str(value["name"]),
-                viewmat=torch.tensor(value["viewmat"], dtype=torch.float32),
-                K=torch.tensor(value["K"], dtype=torch.float32),
-                width=int(value["width"]),
-                height=int(value["height"]),
-            )
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise UsageError(f"malformed camera: {error}") from error
+        if not isinstance(value, dict):
+            raise UsageError(f"malformed camera: expected an object, got {value!r:.80}")
+        name = value.get("name")
+        where = f"malformed camera {name!r:.80}"
+        if not isinstance(name, str):
+            raise UsageError(f"{where}: name: expected a string")
+        sizes = []
+        for label in ("width", "height"):
+            size = value.get(label)
+            if type(size) is not int or not 0 <= size <= _MAX_SIDE:
+                raise UsageError(f"{where}: {label}: expected 0 to {_MAX_SIDE} pixels, got {size!r:.80}")
+            sizes.append(size)
+        viewmat, K = (_matrix(value.get(key), n, f"{where}: {key}") for key, n in (("viewmat", 4), ("K", 3)))
+        return Camera(name, viewmat, K, *sizes)
+
+
+def _matrix(rows: object, n: int, where: str) -> Tensor:
+    """A float32 [n, n] from JSON's lists of numbers. Every number must be finite, as float32 too.
+
+    Raises:
+        UsageError: if it is anything else.
+    """
+    expected = f"{where}: expected {n} lists of {n} finite numbers"
+    if not (isinstance(rows, list) and len(rows) == n and all(isinstance(r, list) and len(r) == n for r in rows)):
+        raise UsageError(f"{expected}, got {rows!r:.80}")
+    for number in (number for row in rows for number in row):
+        # The comparison is false for NaN, and safe for integers too long for a float.
+        if type(number) not in (int, float) or not -_FLOAT32_MAX <= number <= _FLOAT32_MAX:
+            raise UsageError(f"{expected}, got {number!r:.80}")
+    return torch.tensor([[float(number) for number in row] for row in rows], dtype=torch.float32)
 
 
 def cameras_to_json(cameras: Iterable[Camera]) -> str:
-    """The text of a ``cameras.json`` file."""
-    return json.dumps({"schema": CAMERAS_SCHEMA, "cameras": [c.to_json() for c in cameras]}, indent=1)
+    """The text of a ``cameras.json`` file, from which `cameras_from_json` restores every bit.
+
+    Raises:
+        ValueError: if a matrix has a value that is not finite.
+    """
+    value = {"schema": CAMERAS_SCHEMA, "cameras": [c.to_json() for c in cameras]}
+    return json.dumps(value, indent=1, allow_nan=False)
 
 
 def cameras_from_json(text: str) -> Sequence[Camera]:
@@ -155,8 +184,11 @@ def cameras_from_json(text: str) -> Sequence[Camera]:
     """
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or an absurdly long integer
         raise UsageError(f"cameras.json is not JSON: {error}") from error
     if not isinstance(value, dict) or value.get("schema") != CAMERAS_SCHEMA:
         raise UsageError(f"cameras.json: expected an object with schema {CAMERAS_SCHEMA}")
-    return [Camera.from_json(c) for c in value.get("cameras", [])]
+    cameras = value.get("cameras")
+    if not isinstance(cameras, list):
+        raise UsageError(f"cameras.json: cameras: expected a list, got {cameras!r:.80}")
+    return [Camera.from_json(c) for c in cameras]

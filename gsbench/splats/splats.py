@@ -12,7 +12,7 @@ from torch import Tensor
 SH_BASES: Final = (1, 4, 9, 16, 25)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Splats:
     """N Gaussians, stored before activation, so that a round trip through a file loses nothing.
 
@@ -85,7 +85,13 @@ class Splats:
 
     @staticmethod
     def empty(sh_degree: int = 3) -> Splats:
-        """No Gaussians at all."""
+        """No Gaussians at all.
+
+        Raises:
+            ValueError: if `sh_degree` is not 0 to 4.
+        """
+        if not 0 <= sh_degree < len(SH_BASES):
+            raise ValueError(f"sh_degree: expected 0 to {len(SH_BASES) - 1}, got {sh_degree}")
         return Splats(
             torch.zeros(0, 3),
             torch.zeros(0, 3),

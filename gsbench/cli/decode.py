@@ -1,0 +1,169 @@
+"""``gsbench decode``: from an artifact to images, by a process that has the artifact and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from gsbench.cli.frames import frame_names, write_png
+from gsbench.cli.inspect import require_file
+from gsbench.cli.options import machine_options, scene_options
+from gsbench.cli.output import json_option, print_json
+from gsbench.cli.views import load_one_scene, read_cameras
+from gsbench.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from gsbench.bench import SealedResult
+    from gsbench.splats import Camera
+
+DECODE_SCHEMA: Final = "gsbench.decode/1"
+
+#: Which method reads a native file, by its suffix, if none is named.
+_NATIVE_METHODS: Final = {".ply": "3dgs"}
+
+
+@click.command("decode")
+@click.argument("artifact", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--method", metavar="NAME", help="Method that decodes; told by the file if not given.")
+@click.option("--cameras", type=click.Path(path_type=Path), metavar="FILE", help="cameras.json: the views to render.")
+@click.option("--scene", metavar="SCENE", help="Render the views of this scene instead.")
+@click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True, help="Of the scene.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), required=True, metavar="DIR", help="New folder for the images."
+)
+@click.option(
+    "--format", "form", type=click.Choice(["png", "npy"]), default="png", show_default=True, help="8 bit, or float32."
+)
+@scene_options
+@machine_options
+@json_option
+def command(
+    artifact: Path,
+    method: str | None,
+    cameras: Path | None,
+    scene: str | None,
+    split: str,
+    output: Path,
+    form: str,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+    background: tuple[float, float, float] | None,
+    **options: Any,
+) -> None:
+    """Decode an artifact in a sealed process and write an image for every view.
+
+    \b
+    gsbench decode scene.gsb --cameras cameras.json -o images
+    gsbench decode point_cloud.ply --scene path:/my/scene -o images
+
+    The decoder sees the artifact and the cameras and nothing else, as in gsbench run.
+    """  # noqa: D301 (\\b keeps click from filling the examples)
+    require_file(artifact)
+    if (cameras is None) == (scene is None):
+        raise UsageError("expected either --cameras FILE or --scene SCENE, to know which views to render")
+    if scene is None and any(value is not None for value in options.values()):
+        given = ", ".join(f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None)
+        raise UsageError(f"{given}: only with --scene")
+    _require_new(output)
+    name = method or _method_of(artifact)
+    views: Sequence[Camera]
+    if cameras is not None:
+        views, chosen = read_cameras(cameras), background or (0.0, 0.0, 0.0)
+    else:
+        loaded = load_one_scene(str(scene), background=background, **options)
+        views, chosen = loaded.test if split == "test" else loaded.train, loaded.protocol.background
+    from gsbench.bench import decode_sealed
+    from gsbench.bench.memory import usable_cores
+
+    with _new_folder(output) as folder, tempfile.TemporaryDirectory(prefix=".decode-", dir=folder) as scratch:
+        where = "cpu" if device == "auto" else device
+        result = decode_sealed(name, artifact, views, chosen, where, threads or usable_cores(), Path(scratch))
+        files = _place(result.frames, views, folder, form)
+    _report(name, artifact, output, files, result, as_json)
+
+
+def _method_of(artifact: Path) -> str:
+    from gsbench.artifact import open_artifact
+
+    reader = open_artifact(artifact)
+    method = reader.method or _NATIVE_METHODS.get(artifact.suffix.lower())
+    if method is None:
+        raise UsageError(f"{artifact} does not say which method wrote it; name one with --method")
+    return method
+
+
+def _require_new(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(f"{output} exists already; expected the name of a new folder")
+
+
+@contextmanager
+def _new_folder(output: Path) -> Iterator[Path]:
+    """A folder that gets the name `output` when all went well; otherwise nothing remains."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    except OSError as error:
+        raise StoreError(f"cannot write {output}: {error.strerror}") from None
+    try:
+        yield folder
+        folder.chmod(0o777 & ~_umask())
+        try:
+            folder.replace(output)
+        except OSError as error:
+            raise StoreError(f"cannot write {output}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _place(frames: Sequence[Path], views: Sequence[Camera], folder: Path, form: str) -> list[str]:
+    """Give the frames their names, as PNG if asked for."""
+    import numpy as np
+
+    names = [f"{name}.{form}" for name in frame_names(views)]
+    for frame, name in zip(frames, names, strict=True):
+        if form == "npy":
+            frame.replace(folder / name)
+        else:
+            write_png(folder / name, np.load(frame, allow_pickle=False))
+    return names
+
+
+def _report(
+    method: str, artifact: Path, output: Path, files: Sequence[str], result: SealedResult, as_json: bool
+) -> None:
+    timing = result.timing
+    if as_json:
+        print_json(
+            {
+                "schema": DECODE_SCHEMA,
+                "artifact": str(artifact),
+                "method": method,
+                "frames": [str(output / name) for name in files],
+                "seconds": {"decode": timing.decode_seconds},
+                "render_ms": {"median": timing.median_ms, "p95": timing.p95_ms},
+                "gaussians": result.gaussians,
+                "anchors": result.anchors,
+                "decoded_sha256": result.decoded_sha256,
+                "isolation": result.isolation,
+            }
+        )
+        return
+    click.echo(
+        f"{len(files)} images in {output}; method {method}, isolation {result.isolation}, "
+        f"decoded in {timing.decode_seconds:.2f} s, {1000.0 / timing.median_ms:.0f} FPS"
+    )

@@ -1,0 +1,16 @@
+"""``gsbench job``: one job of a run, in a process of its own. Engines start it; people need not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("job", hidden=True)
+@click.argument("description", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="JOB.json")
+def command(description: Path) -> int | None:
+    """Run the stages of the job that JOB.json describes."""
+    from gsbench.bench import job
+
+    return job.main(description)

@@ -1,0 +1,1 @@
+"""Splat files of other software. Each format has its module: `gsbench.formats.ply`, ..."""

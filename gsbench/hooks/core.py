@@ -1,0 +1,44 @@
+"""What the core itself supplies, through the hooks that plugins use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from gsbench.hooks.hookspecs import API_VERSION, hookimpl
+
+if TYPE_CHECKING:
+    from gsbench.metrics import MetricSpec
+    from gsbench.protocols import Protocol
+    from gsbench.scenes import DatasetSpec
+
+GSBENCH_API: Final = API_VERSION
+
+
+@hookimpl
+def gsbench_scenes() -> Iterable[DatasetSpec]:
+    """The data sets that gsbench knows, the demo among them."""
+    from gsbench.scenes import core_datasets
+
+    return core_datasets()
+
+
+@hookimpl
+def gsbench_metrics() -> Iterable[MetricSpec | Protocol]:
+    """The image metrics and the evaluation protocols."""
+    from gsbench import protocols
+    from gsbench.metrics import core_metrics
+
+    return [*core_metrics(), protocols.GS1600, protocols.SHIPPED, protocols.PNG4, protocols.BLENDER]
+
+
+@hookimpl
+def gsbench_rasterizers() -> Iterable[tuple[str, str]]:
+    """The native rasterizer."""
+    return [("cpu", "gsbench.raster.cpu:CpuBackend")]
+
+
+@hookimpl
+def gsbench_engines() -> Iterable[tuple[str, str]]:
+    """The pool of processes on this machine."""
+    return [("local", "gsbench.bench.engines.local:LocalEngine")]

@@ -1,0 +1,80 @@
+"""What a rasterizer backend is, and how one is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, Protocol
+
+import torch
+from torch import Tensor
+
+from gsbench import registry
+
+#: Backends that come with the core, by name; others are registered by plugins.
+CORE_BACKENDS: Final = {"cpu": "gsbench.raster.cpu:CpuBackend"}
+
+
+@dataclass(frozen=True)
+class RasterInputs:
+    """Checked arguments of a rasterization: N Gaussians, C cameras; float32, contiguous, on one device.
+
+    Fields:
+        means [N, 3]; quats [N, 4] wxyz; scales [N, 3] linear; opacities [N] in [0, 1].
+        colors: SH [N, K, 3] if `sh_degree` is given, else [N, 3] or [C, N, 3].
+        viewmats [C, 4, 4] world to camera; Ks [C, 3, 3] in pixels.
+        backgrounds: [C, 3] or None (black).
+        packed: whether meta's per-projection tensors hold only the visible combinations.
+    """
+
+    means: Tensor
+    quats: Tensor
+    scales: Tensor
+    opacities: Tensor
+    colors: Tensor
+    viewmats: Tensor
+    Ks: Tensor
+    width: int
+    height: int
+    sh_degree: int | None
+    backgrounds: Tensor | None
+    near_plane: float
+    far_plane: float
+    eps2d: float
+    packed: bool
+
+
+class Backend(Protocol):
+    """A rasterizer. Conventions are those of ARCHITECTURE.md, section 3; deviations are documented by the backend."""
+
+    name: str
+
+    def rasterize(self, inputs: RasterInputs) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Image [C, H, W, 3], alpha [C, H, W, 1], and meta as `rasterization` guarantees it."""
+        ...
+
+
+@cache
+def _core_backend(name: str) -> Backend:
+    backend: Backend = registry.resolve_target(CORE_BACKENDS[name])()
+    return backend
+
+
+def get_backend(name: str, device: torch.device) -> Backend:
+    """The backend called `name`; "auto" takes the one for the tensors' device.
+
+    Raises:
+        UsageError: if there is none of this name.
+        NotImplementedError: if no backend draws on this device.
+    """
+    if name == "auto":
+        name = device.type
+        if name not in CORE_BACKENDS and name not in registry.rasterizers:
+            raise NotImplementedError(
+                f"no rasterizer for tensors on {device}: this version draws on the CPU; move the tensors there or "
+                f"install a plugin that registers a backend {name!r}"
+            )
+    if name in CORE_BACKENDS:
+        return _core_backend(name)
+    backend: Backend = registry.rasterizers.get(name)()
+    return backend

@@ -1,0 +1,320 @@
+"""What the surfaces of the demo scene are painted with: procedural textures, linear RGB reflectances.
+
+A `Paint` gets points in the shape's own frame (meters, or radii for spheres), the outward normals, and the number
+of the rod or ring for bundles of wires. Features are about two to ten centimeters: a pixel of the rendered views is
+about one centimeter wide on the table and two on the walls, and finer detail would only alias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from gsbench.scenes.demo.noise import cell, chips, clouds2, clouds3, noise2, step, tent
+from gsbench.scenes.demo.vectors import Floats, Index, Ints, Vec, choose, mix, turns
+
+Paint = Callable[[Vec, Vec, Index], Vec]
+#: A pattern on a flat surface, in meters.
+Plane = Callable[[Floats, Floats], Vec]
+RGB = tuple[float, float, float]
+
+
+def color(rgb: RGB) -> Vec:
+    """A constant color."""
+    return Vec.of(*rgb)
+
+
+def palette(colors: tuple[RGB, ...], place: Floats) -> Vec:
+    """Pick a color by a number in [0, 1)."""
+    table = np.array(colors, np.float32)
+    row = np.minimum((place * len(colors)).astype(np.int32), len(colors) - 1)
+    return Vec(table[:, 0].take(row), table[:, 1].take(row), table[:, 2].take(row))
+
+
+def plain(rgb: RGB) -> Paint:
+    """One color everywhere."""
+
+    def paint(p: Vec, n: Vec, part: Index) -> Vec:
+        one = np.ones_like(p.x)
+        return color(rgb) * one
+
+    return paint
+
+
+def per_part(colors: tuple[RGB, ...]) -> Paint:
+    """Rods or rings take the colors in turn."""
+    table = np.array(colors, np.float32)
+
+    def paint(p: Vec, n: Vec, part: Index) -> Vec:
+        row = part % len(colors)
+        return Vec(table[row, 0], table[row, 1], table[row, 2])
+
+    return paint
+
+
+def _whole(x: Floats) -> Ints:
+    return np.floor(x).astype(np.int32)
+
+
+def planks(u: Floats, v: Floats, width: float, tones: tuple[RGB, RGB, RGB]) -> Vec:
+    """Boards along u with grain, knots of darker wood, and gaps between them."""
+    row = _whole(v * (1.0 / width))
+    shift = cell(row, 7) * 40.0
+    grain = clouds2(u * 2.2 + shift, v * 26.0)
+    rings = tent(clouds2(u * 1.1 + shift, v * 5.0, 2) * 7.0)
+    wood = mix(color(tones[0]), color(tones[1]), np.clip(0.65 * grain + 0.45 * rings, 0.0, 1.0))
+    wood = wood * (0.55 + 0.75 * cell(row, 3))
+    gap = step(tent(v * (1.0 / width)), 0.09, 0.05)
+    return mix(color(tones[2]), wood, gap)
+
+
+OAK: Final = ((0.30, 0.13, 0.045), (0.74, 0.46, 0.21), (0.045, 0.02, 0.01))
+BLUE_WOOD: Final = ((0.03, 0.10, 0.17), (0.13, 0.30, 0.38), (0.008, 0.02, 0.03))
+
+
+def table_top(p: Vec, n: Vec, part: Index) -> Vec:
+    """Oak planks with a band of dark inlay along the rim."""
+    wood = planks(p.x, p.y, 0.19, OAK)
+    radius = np.sqrt(p.x * p.x + p.y * p.y)
+    band = step(radius, 1.00, 0.01) * (1.0 - step(radius, 1.07, 0.01))
+    u = tent(turns(p.x, p.y) * 32.0)
+    teeth = step(u, 0.5, 0.2)
+    inlay = mix(color((0.05, 0.018, 0.012)), color((0.80, 0.62, 0.36)), teeth)
+    wood = mix(wood, inlay, band)
+    return mix(wood, color((0.16, 0.06, 0.02)), step(radius, 1.10, 0.01))
+
+
+def chess_board(p: Vec, n: Vec, part: Index) -> Vec:
+    """Marble and walnut squares of ten centimeters in a frame."""
+    i, j = _whole(p.x * 10.0), _whole(p.y * 10.0)
+    veins = tent(clouds2(p.x * 9.0 + cell(i, j) * 9.0, p.y * 9.0) * 4.0)
+    light = mix(color((0.85, 0.80, 0.70)), color((0.52, 0.44, 0.36)), step(veins, 0.75, 0.4))
+    dark = mix(color((0.10, 0.035, 0.015)), color((0.24, 0.09, 0.04)), clouds2(p.x * 12.0, p.y * 50.0))
+    squares = choose((i + j) % 2 == 0, light, dark)
+    edge = np.maximum(np.abs(p.x), np.abs(p.y))
+    frame = mix(color((0.55, 0.30, 0.10)), color((0.32, 0.14, 0.05)), clouds2(p.x * 20.0, p.y * 20.0))
+    return mix(squares, frame, step(edge, 0.40, 0.005))
+
+
+def globe(p: Vec, n: Vec, part: Index) -> Vec:
+    """Seas and continents, snow at the poles, and a grid of meridians and parallels."""
+    height = clouds3(p.x * 1.7 + 4.2, p.y * 1.7 + 1.9, p.z * 1.7 + 7.3, 4)
+    land = step(height, 0.50, 0.02)
+    detail = clouds3(p.x * 6.0, p.y * 6.0, p.z * 6.0, 2)
+    sea = mix(color((0.015, 0.09, 0.26)), color((0.06, 0.32, 0.50)), step(height, 0.42, 0.2))
+    ground = mix(color((0.12, 0.30, 0.07)), color((0.72, 0.50, 0.22)), step(detail, 0.5, 0.3))
+    map_ = mix(sea, ground, land)
+    snow = step(np.abs(p.z) + 0.2 * (detail - 0.5), 0.86, 0.05)
+    map_ = mix(map_, color((0.85, 0.88, 0.90)), snow)
+    lines = np.maximum(step(tent(p.z * 3.0 + 0.5), 0.91, 0.05), step(tent(turns(p.x, p.y) * 12.0 + 0.5), 0.95, 0.04))
+    return mix(map_, color((0.90, 0.80, 0.50)), lines * 0.8)
+
+
+def vase(p: Vec, n: Vec, part: Index) -> Vec:
+    """White and blue ceramics: bands, a meander, and blossoms around the belly."""
+    turn = turns(p.x, p.y)
+    white, blue = color((0.86, 0.86, 0.80)), color((0.02, 0.07, 0.38))
+    belly = p.z + 0.07
+    u, v = turn * 8.0, belly * 8.0
+    du, dv = u - np.floor(u) - 0.5, v
+    spot = np.sqrt(du * du + dv * dv)
+    petals = spot * (1.0 + 0.55 * (tent((du + dv) * 3.0) - 0.5) + 0.55 * (tent((du - dv) * 3.0) - 0.5))
+    blossom = 1.0 - step(petals, 0.34, 0.05)
+    heart = 1.0 - step(spot, 0.10, 0.04)
+    paint = mix(white, blue, blossom)
+    paint = mix(paint, color((0.85, 0.45, 0.05)), heart)
+    zigzag = step(tent(turn * 16.0) - (p.z - 0.09) * 18.0, 0.35, 0.12)
+    above = step(p.z, 0.075, 0.005)
+    paint = mix(paint, mix(white, color((0.62, 0.09, 0.04)), zigzag), above * (1.0 - step(p.z, 0.165, 0.005)))
+    for height, width in ((0.07, 0.012), (0.17, 0.012), (-0.205, 0.02), (0.265, 0.03)):
+        paint = mix(paint, blue, 1.0 - step(np.abs(p.z - height), width, 0.006))
+    return paint
+
+
+def marble(base: RGB, vein: RGB, scale: float) -> Paint:
+    """Veined stone."""
+
+    def paint(p: Vec, n: Vec, part: Index) -> Vec:
+        bend = clouds3(p.x * scale, p.y * scale, p.z * scale, 3)
+        lines = tent(bend * 5.0 + p.z * 0.8)
+        return mix(color(base), color(vein), step(lines, 0.68, 0.35))
+
+    return paint
+
+
+def beach_ball(p: Vec, n: Vec, part: Index) -> Vec:
+    """Six gores in three colors."""
+    row = _whole(turns(p.x, p.y) * 6.0)
+    gores = palette(((0.80, 0.08, 0.05), (0.85, 0.80, 0.70), (0.05, 0.25, 0.60)), (row % 3).astype(np.float32) / 3.0)
+    return mix(gores, color((0.9, 0.6, 0.05)), step(np.abs(p.z), 0.92, 0.02))
+
+
+def book(cover: RGB, accent: RGB, seed: int) -> Paint:
+    """A book lying flat: a framed cover above, a banded spine at -y, pages on the other sides. Local meters."""
+
+    def paint(p: Vec, n: Vec, part: Index) -> Vec:
+        frame = np.maximum(np.abs(p.x) * (1.0 / 0.19), np.abs(p.y) * (1.0 / 0.135))
+        ornament = clouds2(p.x * 14.0 + seed, p.y * 14.0 + seed, 2)
+        top = mix(color(cover), color(accent), step(ornament, 0.55, 0.06) * (1.0 - step(frame, 0.68, 0.02)))
+        top = mix(top, color(accent), step(frame, 0.74, 0.02) * (1.0 - step(frame, 0.84, 0.02)))
+        pages = mix(color((0.80, 0.74, 0.60)), color((0.45, 0.38, 0.26)), noise2((p.x + p.y) * 9.0 + seed, p.z * 160.0))
+        spine = mix(color(cover), color(accent), step(tent(p.x * 9.0 + 0.2), 0.72, 0.08))
+        lid = np.abs(n.z) > 0.5
+        # The spine is the side at local -y; covers overlap the pages by a few millimeters above and below.
+        return choose(lid, top, choose(p.y < -0.1349, spine, pages))
+
+    return paint
+
+
+def _brick(u: Floats, v: Floats) -> Vec:
+    """Courses of bricks with mortar, every brick of its own tone, some of them whitewashed."""
+    row = _whole(v * (1.0 / 0.17))
+    along = u * (1.0 / 0.44) + 0.5 * (row % 2).astype(np.float32)
+    column = _whole(along)
+    tone = cell(column, row)
+    rough = clouds2(u * 9.0, v * 14.0)
+    brick = palette(
+        ((0.42, 0.12, 0.06), (0.55, 0.20, 0.10), (0.30, 0.09, 0.06), (0.62, 0.30, 0.16), (0.66, 0.56, 0.46)), tone
+    )
+    brick = brick * (0.55 + 0.9 * rough)
+    mortar = np.minimum(step(tent(v * (1.0 / 0.17)), 0.18, 0.12), step(tent(along), 0.075, 0.05))
+    return mix(color((0.52, 0.48, 0.42)), brick, mortar)
+
+
+def _wallpaper(u: Floats, v: Floats) -> Vec:
+    """Green stripes with lozenges."""
+    stripe = step(tent(u * 2.5), 0.5, 0.06)
+    ground = mix(color((0.10, 0.26, 0.16)), color((0.30, 0.46, 0.28)), stripe)
+    lozenge = np.abs(tent(u * 2.5 + 0.5) - 0.5) + np.abs(tent(v * 2.0) - 0.5)
+    ground = mix(ground, color((0.78, 0.64, 0.26)), 1.0 - step(lozenge, 0.26, 0.08))
+    ground = mix(ground, color((0.45, 0.07, 0.05)), 1.0 - step(lozenge, 0.10, 0.06))
+    return ground * (0.75 + 0.5 * clouds2(u * 5.0, v * 5.0, 2))
+
+
+def _blocks(u: Floats, v: Floats) -> Vec:
+    """An abstract painting: rectangles of plain colors with black lines."""
+    tilted = noise2(np.floor(v * 3.1) + 0.5, np.floor(v * 1.3) + 0.5)
+    column = _whole(u * 3.3 + tilted)
+    row = _whole(v * 3.1)
+    fill = palette(
+        ((0.85, 0.82, 0.72), (0.75, 0.06, 0.04), (0.04, 0.10, 0.45), (0.90, 0.65, 0.05), (0.85, 0.82, 0.72)),
+        cell(column + 40, row + 9),
+    )
+    line = np.minimum(step(tent(u * 3.3 + tilted), 0.16, 0.06), step(tent(v * 3.1), 0.14, 0.06))
+    return fill * (0.04 + 0.96 * line)
+
+
+def _landscape(u: Floats, v: Floats) -> Vec:
+    """A painted landscape: sky, hills, a field."""
+    sky = mix(
+        color((0.85, 0.62, 0.40)), color((0.20, 0.42, 0.72)), np.clip(v + 0.4 * clouds2(u * 3.0, v * 7.0), 0.0, 1.0)
+    )
+    for k, (level, rgb) in enumerate(
+        (((0.20), (0.18, 0.26, 0.36)), ((-0.05), (0.12, 0.26, 0.12)), ((-0.3), (0.45, 0.36, 0.10)))
+    ):
+        ridge = level + 0.5 * (clouds2(u * 2.2 + 7.0 * k, u * 0.1) - 0.5)
+        sky = mix(sky, color(rgb) * (0.6 + 0.8 * clouds2(u * 8.0, v * 16.0 + k)), 1.0 - step(v - ridge, 0.0, 0.03))
+    return sky
+
+
+def _hang(wall: Vec, u: Floats, v: Floats, half: tuple[float, float], picture: Plane) -> Vec:
+    """Hang a picture in a gilded frame on a wall, its middle at (0, 0)."""
+    outside = np.maximum(np.abs(u) - half[0], np.abs(v) - half[1])
+    frame = mix(color((0.75, 0.52, 0.16)), color((0.25, 0.13, 0.03)), tent(outside * 12.0))
+    wall = choose(outside < 0.09, frame, wall)
+    index = np.flatnonzero(outside < 0.0)
+    if index.size:
+        wall.put(index, picture(u[index], v[index]))
+    return wall
+
+
+def _shelf(u: Floats, v: Floats) -> Vec:
+    """Rows of book spines on shelves of 36 centimeters."""
+    row = _whole(v * (1.0 / 0.36))
+    inside = v * (1.0 / 0.36) - np.floor(v * (1.0 / 0.36))
+    along = u * (1.0 / 0.085) + 0.35 * noise2(u * 7.0, row.astype(np.float32) + 0.5)
+    book_ = _whole(along)
+    tone, tall = cell(book_, row), 0.62 + 0.3 * cell(book_ + 50, row)
+    spine = palette(
+        (
+            (0.50, 0.06, 0.05),
+            (0.05, 0.18, 0.12),
+            (0.05, 0.09, 0.26),
+            (0.60, 0.42, 0.14),
+            (0.72, 0.66, 0.54),
+            (0.22, 0.08, 0.05),
+            (0.08, 0.30, 0.36),
+            (0.30, 0.10, 0.26),
+        ),
+        tone,
+    )
+    label = (1.0 - step(np.abs(inside - 0.3 - 0.3 * cell(book_, row + 5)), 0.06, 0.02)) * step(tent(along), 0.2, 0.1)
+    spine = mix(spine, color((0.80, 0.68, 0.34)), label)
+    spine = spine * (0.35 + 0.65 * step(tent(along), 0.16, 0.16))
+    board = mix(color((0.34, 0.17, 0.07)), color((0.50, 0.28, 0.12)), clouds2(u * 4.0, v * 30.0, 2))
+    empty = color((0.04, 0.02, 0.012))
+    filled = choose(inside < tall, spine, empty * np.ones_like(u))
+    return choose(inside < 0.09, board, filled)
+
+
+def _floor(u: Floats, v: Floats) -> Vec:
+    """Tiles of half a meter in two colors, strewn with stone chips."""
+    i, j = _whole(u * 2.0), _whole(v * 2.0)
+    dark = (i + j) % 2 == 0
+    distance, ci, cj = chips(u * 9.0, v * 9.0)
+    speckle = palette(
+        ((0.75, 0.68, 0.58), (0.45, 0.16, 0.10), (0.16, 0.24, 0.22), (0.62, 0.46, 0.20), (0.10, 0.08, 0.08)),
+        cell(ci, cj),
+    )
+    ground = choose(dark, color((0.07, 0.13, 0.13)), color((0.66, 0.58, 0.46)))
+    ground = mix(speckle, ground, step(distance, 0.36, 0.12))
+    grout = np.minimum(step(tent(u * 2.0), 0.05, 0.03), step(tent(v * 2.0), 0.05, 0.03))
+    return mix(color((0.25, 0.22, 0.19)), ground, grout)
+
+
+def _west(u: Floats, v: Floats) -> Vec:
+    return _hang(_brick(u, v), u - 0.9, v - 0.25, (0.75, 0.55), lambda s, t: _landscape(s * 1.3, t * 1.6))
+
+
+def _east(u: Floats, v: Floats) -> Vec:
+    return choose((np.abs(u) < 2.3) & (v < 0.75), _shelf(u, v), _wallpaper(u, v))
+
+
+def _south(u: Floats, v: Floats) -> Vec:
+    return _hang(_wainscot(u, v), u + 0.6, v - 0.3, (0.85, 0.6), lambda s, t: _blocks(s - 0.6, t + 0.3))
+
+
+def room(p: Vec, n: Vec, part: Index) -> Vec:
+    """Four different walls, a tiled floor and a ceiling with beams. Local meters; normals point inwards."""
+    result = Vec.zeros(p.x.size)
+    sides: tuple[tuple[Vec, Plane], ...] = (
+        (Vec(n.x, p.y, p.z), _west),
+        (Vec(-n.x, p.y, p.z), _east),
+        (Vec(n.y, p.x, p.z), _south),
+        (Vec(-n.y, p.x, p.z), _brick),
+        (Vec(n.z, p.x, p.y), _floor),
+        (Vec(-n.z, p.x, p.y), _ceiling),
+    )
+    for side, paint in sides:
+        index = np.flatnonzero(side.x > 0.5)
+        if index.size:
+            result.put(index, paint(side.y[index], side.z[index]))
+    return result
+
+
+def _wainscot(u: Floats, v: Floats) -> Vec:
+    """Blue boards up to a rail, ornamented plaster above."""
+    boards = planks(v, u, 0.28, BLUE_WOOD)
+    plaster = color((0.70, 0.58, 0.40)) * (0.6 + 0.6 * clouds2(u * 4.0, v * 4.0))
+    dots_u, dots_v = tent(u * 3.0) - 0.5, tent(v * 3.0) - 0.5
+    plaster = mix(plaster, color((0.50, 0.16, 0.08)), 1.0 - step(dots_u * dots_u + dots_v * dots_v, 0.06, 0.03))
+    rail = choose(np.abs(v + 0.45) < 0.05, color((0.62, 0.50, 0.30)) * np.ones_like(u), plaster)
+    return choose(v < -0.5, boards, rail)
+
+
+def _ceiling(u: Floats, v: Floats) -> Vec:
+    """White plaster between dark beams."""
+    beam = step(tent(u * 0.8), 0.80, 0.02)
+    return mix(color((0.74, 0.71, 0.64)), planks(v, u, 0.3, OAK) * 0.5, beam)

@@ -1,0 +1,257 @@
+"""The one module that changes the number of Gaussians: parameters, optimizer state and statistics together.
+
+Strategies and models decide which Gaussians to edit; these functions edit. They take
+
+* `params`: a dict or ParameterDict of per-Gaussian tensors [N, ...], with values before activation: "scales" are
+  logarithms, "opacities" logits;
+* `optimizers`: for each of these names the optimizer that holds the tensor, one optimizer each or one for all;
+* `state`: statistics; every tensor in it (0-dimensional ones and non-tensors aside) has N rows and is edited along.
+
+Optimizer state is treated as in gsplat: new rows start with zero moments, rows that stay keep theirs, `step` is not
+touched. All edits are deterministic for any number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+#: Scales of the parts of a split Gaussian are divided by this (3DGS, section 5.2).
+SPLIT_SHRINK: Final = 1.6
+
+Params = MutableMapping[str, Any]
+Optimizers = Mapping[str, torch.optim.Optimizer]
+State = MutableMapping[str, Any]
+RowEdit = Callable[[Tensor], Tensor]
+
+
+def row_count(params: Mapping[str, Any]) -> int:
+    """N, the number of Gaussians.
+
+    Raises:
+        ValueError: if two tensors disagree about it; both are named.
+    """
+    first, n = "", -1
+    for name, tensor in params.items():
+        if n < 0:
+            first, n = name, int(tensor.shape[0])
+        elif tensor.shape[0] != n:
+            raise ValueError(f"params[{name!r}]: expected {n} rows as in params[{first!r}], got {tensor.shape[0]}")
+    return n
+
+
+@torch.no_grad()
+def duplicate(params: Params, optimizers: Optimizers, state: State, mask: Tensor) -> None:
+    """Append a copy of every Gaussian where `mask` (bool [N]) is true. Copies inherit the statistics."""
+    selected = _indices("mask", mask, row_count(params))
+    _edit(
+        params,
+        optimizers,
+        state,
+        param_edit=lambda name, p: torch.cat([p, p[selected]]),
+        moment_edit=lambda m: torch.cat([m, m.new_zeros((len(selected), *m.shape[1:]))]),
+        state_edit=lambda s: torch.cat([s, s[selected]]),
+    )
+
+
+@torch.no_grad()
+def split(
+    params: Params,
+    optimizers: Optimizers,
+    state: State,
+    mask: Tensor,
+    *,
+    generator: torch.Generator,
+    parts: int = 2,
+    revised_opacity: bool = False,
+) -> None:
+    """Replace every Gaussian where `mask` (bool [N]) is true by `parts` smaller ones.
+
+    Their means are drawn from the Gaussian itself, their scales divided by 0.8 * `parts` (1.6 for two). The parts come
+    after the Gaussians that stay, the first parts of all of them before the second parts; they inherit the statistics.
+
+    Args:
+        params: with "means", "scales", "quats" and "opacities" among them.
+        optimizers: as for all functions of this module.
+        state: as for all functions of this module.
+        mask: which Gaussians to split.
+        generator: of the CPU; drawn from once, as ``randn(parts, n, 3)``.
+        parts: how many Gaussians each becomes.
+        revised_opacity: give each of two parts the opacity 1 - sqrt(1 - o), so that both together let through as much
+            light as before (Rota Bulo et al. 2024, "Revising densification", section 4.3); only for two parts.
+    """
+    selected = _indices("mask", mask, row_count(params))
+    stay = _indices("mask", ~mask, len(mask))
+    means, log_scales, quats = (params[k].detach()[selected] for k in ("means", "scales", "quats"))
+
+    # In float64 and rounded, so that the exponential does not depend on how torch divides the work among threads.
+    scales = log_scales.double().exp().to(means.dtype)
+    noise = torch.randn(parts, len(selected), 3, generator=generator, dtype=means.dtype).to(means.device)
+    offsets = rotate(quats, scales * noise)
+    shrink = math.log(0.8 * parts)
+
+    def edited(name: str, p: Tensor) -> Tensor:
+        old = p[selected]
+        if name == "means":
+            new = (old + offsets).reshape(-1, 3)
+        elif name == "scales":
+            new = (old - shrink).repeat(parts, 1)
+        elif name == "opacities" and revised_opacity:
+            new = _halved_logit(old).repeat(parts, *[1] * (p.ndim - 1))
+        else:
+            new = old.repeat(parts, *[1] * (p.ndim - 1))
+        return torch.cat([p[stay], new])
+
+    added = parts * len(selected)
+    _edit(
+        params,
+        optimizers,
+        state,
+        param_edit=edited,
+        moment_edit=lambda m: torch.cat([m[stay], m.new_zeros((added, *m.shape[1:]))]),
+        state_edit=lambda s: torch.cat([s[stay], s[selected].repeat(parts, *[1] * (s.ndim - 1))]),
+    )
+
+
+@torch.no_grad()
+def remove(params: Params, optimizers: Optimizers, state: State, mask: Tensor) -> None:
+    """Remove every Gaussian where `mask` (bool [N]) is true; the order of the others stays."""
+    stay = _indices("mask", ~mask, row_count(params))
+    _edit(
+        params,
+        optimizers,
+        state,
+        param_edit=lambda name, p: p[stay],
+        moment_edit=lambda m: m[stay],
+        state_edit=lambda s: s[stay],
+    )
+
+
+@torch.no_grad()
+def append(params: Params, optimizers: Optimizers, state: State, rows: Mapping[str, Tensor]) -> None:
+    """Append new Gaussians: `rows` holds M rows for every name of `params`. Their statistics are zero.
+
+    Raises:
+        ValueError: if `rows` has other names than `params`, or tensors that do not fit.
+    """
+    if set(rows) != set(params):
+        raise ValueError(f"rows: expected the names {sorted(params)}, got {sorted(rows)}")
+    added = row_count(rows)
+    for name, new in rows.items():
+        if new.shape[1:] != params[name].shape[1:]:
+            expected = [added, *params[name].shape[1:]]
+            raise ValueError(f"rows[{name!r}]: expected shape {expected}, got {list(new.shape)}")
+
+    def with_zeros(t: Tensor) -> Tensor:
+        return torch.cat([t, t.new_zeros((added, *t.shape[1:]))])
+
+    _edit(
+        params,
+        optimizers,
+        state,
+        param_edit=lambda name, p: torch.cat([p, rows[name].to(p)]),
+        moment_edit=with_zeros,
+        state_edit=with_zeros,
+    )
+
+
+@torch.no_grad()
+def replace(params: Params, optimizers: Optimizers, name: str, tensor: Tensor) -> None:
+    """Put `tensor` in the place of ``params[name]`` (same number of rows) and zero its moments."""
+    if tensor.shape[0] != params[name].shape[0]:
+        raise ValueError(f"{name}: expected {params[name].shape[0]} rows, got {tensor.shape[0]}")
+    values = tensor.detach().clone()
+
+    def zeros(moment: Tensor) -> Tensor:
+        return moment.new_zeros(values.shape)
+
+    _edit({name: params[name]}, optimizers, {}, lambda n, p: values, zeros, zeros, into=params)
+
+
+@torch.no_grad()
+def reset_opacity(params: Params, optimizers: Optimizers, value: float) -> None:
+    """Bring all opacities down to at most `value` (in (0, 1)) and zero the opacity moments."""
+    ceiling = math.log(value / (1.0 - value))
+    replace(params, optimizers, "opacities", params["opacities"].detach().clamp(max=ceiling))
+
+
+def rotate(quats: Tensor, vectors: Tensor) -> Tensor:
+    """`vectors` [..., n, 3] rotated by `quats` [n, 4] (wxyz, normalized here).
+
+    v + 2 w (u x v) + 2 u x (u x v) for a unit quaternion (w, u).
+    """
+    a, b, c, d = quats.unbind(dim=-1)
+    norm = (a * a + b * b + c * c + d * d).sqrt().clamp_min(1e-12)
+    unit = quats / norm[:, None]
+    w, u = unit[:, :1], unit[:, 1:].expand_as(vectors)
+    once = 2.0 * torch.linalg.cross(u, vectors)
+    rotated: Tensor = vectors + w * once + torch.linalg.cross(u, once)
+    return rotated
+
+
+def _halved_logit(logits: Tensor) -> Tensor:
+    """logit(1 - sqrt(1 - sigmoid(x))) without cancellation: with t = sqrt(1 - o), it is log((1 - t) / t)."""
+    x = logits.double()
+    t = torch.sigmoid(-x).sqrt()
+    # 1 - t = (1 - t^2) / (1 + t) = o / (1 + t) keeps its digits for small opacities.
+    return (torch.sigmoid(x).log() - torch.log1p(t) - t.log()).to(logits.dtype)
+
+
+def _indices(name: str, mask: Tensor, n: int) -> Tensor:
+    if mask.dtype != torch.bool or tuple(mask.shape) != (n,):
+        raise ValueError(f"{name}: expected bool [{n}], got {mask.dtype} {list(mask.shape)}")
+    return mask.nonzero().squeeze(1)
+
+
+def _edit(
+    params: Params,
+    optimizers: Optimizers,
+    state: State,
+    param_edit: Callable[[str, Tensor], Tensor],
+    moment_edit: RowEdit,
+    state_edit: RowEdit,
+    into: Params | None = None,
+) -> None:
+    """Apply the three edits to every parameter, to its optimizer state and to every statistic."""
+    n = row_count(params)
+    _check_state(state, n)
+    target = params if into is None else into
+    for name in list(params):
+        old = params[name]
+        new = Parameter(param_edit(name, old.detach()), requires_grad=old.requires_grad)
+        if name in optimizers:
+            _swap(name, optimizers[name], old, new, moment_edit)
+        elif old.requires_grad:
+            raise ValueError(f"optimizers: expected one for params[{name!r}], got {sorted(optimizers)}")
+        target[name] = new
+    for key, value in state.items():
+        if isinstance(value, Tensor) and value.ndim > 0:
+            state[key] = state_edit(value)
+
+
+def _swap(name: str, optimizer: torch.optim.Optimizer, old: Any, new: Parameter, edit: RowEdit) -> None:
+    """Put `new` where the optimizer has `old`, and edit its state."""
+    for group in optimizer.param_groups:
+        for i, held in enumerate(group["params"]):
+            if held is old:
+                group["params"][i] = new
+                state = optimizer.state.pop(old, None)
+                if state:
+                    for key, value in state.items():
+                        # Per-element state only: `step` is a count, whatever its shape.
+                        if key != "step" and isinstance(value, Tensor) and value.shape == old.shape:
+                            state[key] = edit(value)
+                    optimizer.state[new] = state
+                return
+    raise ValueError(f"optimizers[{name!r}] does not hold params[{name!r}]; was the tensor replaced by hand?")
+
+
+def _check_state(state: Mapping[str, Any], n: int) -> None:
+    for key, value in state.items():
+        if isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] != n:
+            raise ValueError(f"state[{key!r}]: expected {n} rows, got shape {list(value.shape)}")

@@ -1,0 +1,6 @@
+"""Density-control strategies with gsplat's interface, usable in any loop or registered as tasks."""
+
+from gsbench.training.strategies.base import Strategy
+from gsbench.training.strategies.default import DefaultStrategy
+
+__all__ = ["DefaultStrategy", "Strategy"]
