@@ -134,7 +134,7 @@ GSB_API int32_t gsb_raster_blend_backward(const gsb_raster_options* options, con
 /* Fills the gradients of the inputs from those of the per-projection arrays. */
 GSB_API int32_t gsb_raster_project_backward(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
 
-/* ---- The image loss --------------------------------------------------------------------------------------------------- */
+/* ---- Image loss (capi_image.cpp) ---- */
 
 /* Bytes of workspace for an image of this size. */
 GSB_API int32_t gsb_image_loss_sizes(int64_t height, int64_t width, int32_t threads, int64_t* workspace_bytes);
@@ -144,13 +144,13 @@ GSB_API int32_t gsb_image_loss_run(const float* image, const float* target, int6
                                    double l1_weight, double ssim_weight, float* gradient, double* means,
                                    void* workspace, int64_t workspace_bytes, int32_t threads);
 
-/* ---- The optimizer ---------------------------------------------------------------------------------------------------- */
+/* ---- Optimizer (capi_optim.cpp) ---- */
 
 /* One step of Adam, number `step` (from 1), in place: float [count] arrays that do not overlap. */
 GSB_API int32_t gsb_adam_step(float* parameter, const float* gradient, float* mean, float* square, int64_t count,
                               double lr, double beta1, double beta2, double epsilon, double step, int32_t threads);
 
-/* ---- Nearest neighbors ------------------------------------------------------------------------------------------------ */
+/* ---- Nearest neighbors (capi_neighbors.cpp) ---- */
 
 /* Bytes of workspace for `count` points. */
 GSB_API int32_t gsb_knn_mean_distance_sizes(int64_t count, int64_t* workspace_bytes);

@@ -2,9 +2,10 @@
 // units compiled for different instruction sets.
 #pragma once
 
+#include "cpu/raster_types.h"
+
 #include "cpu/adam.h"
 #include "cpu/image.h"
-#include "cpu/raster_types.h"
 
 namespace gsb {
 

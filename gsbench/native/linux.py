@@ -209,7 +209,11 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def landlock(
-    readable: Iterable[Path], listable: Iterable[Path], writable: Iterable[Path], *, network: bool = False
+    *,
+    readable: Iterable[Path],
+    listable: Iterable[Path],
+    writable: Iterable[Path],
+    output: Iterable[Path],
 ) -> bool:
     """Have the kernel refuse this thread, and what it starts, every file but these. It cannot be undone.
 
@@ -219,7 +223,9 @@ def landlock(
         readable: files, and folders with all that is below them. Missing ones are skipped.
         listable: folders whose names (and those of the folders below) may be read, not the files.
         writable: files and folders that may be read, changed and added to.
-        network: leave TCP alone.
+        output: folders that may be changed and added to, but not read.
+
+    TCP, abstract Unix sockets and signals to other processes are refused as well where this Landlock can.
 
     Returns:
         False if the kernel has no Landlock; nothing is restricted then.
@@ -229,7 +235,7 @@ def landlock(
     handled = _FS_ALL_V1 | (_FS_REFER if version >= 2 else 0) | (_FS_TRUNCATE if version >= 3 else 0)
     attributes = [handled]
     if version >= 4:
-        attributes.append(0 if network else _NET_TCP)
+        attributes.append(_NET_TCP)
     if version >= 6:
         attributes.append(_SCOPE_ABSTRACT_UNIX_SOCKETS | _SCOPE_SIGNALS)
     packed = ctypes.create_string_buffer(struct.pack(f"={len(attributes)}Q", *attributes))
@@ -245,6 +251,7 @@ def landlock(
             _FS_READ_FILE | _FS_READ_DIR: readable,
             _FS_READ_DIR: listable,
             handled & ~_FS_EXECUTE: writable,
+            handled & ~(_FS_EXECUTE | _FS_READ_FILE | _FS_READ_DIR): output,
         }
         for access, paths in rights.items():
             for path in paths:

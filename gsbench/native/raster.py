@@ -16,6 +16,7 @@ from torch import Tensor
 from gsbench.native import _abi
 from gsbench.native._check import pointer
 from gsbench.native._library import call
+from gsbench.native._pool import Lease
 
 #: Floats in the gradient row of a pair of a Gaussian and a tile.
 _ROW_FLOATS: Final = 16
@@ -68,6 +69,10 @@ class InputTensors(NamedTuple):
     Ks: Tensor
 
 
+def _addresses(tensors: dict[str, Tensor]) -> dict[str, ctypes.c_void_p]:
+    return {name: ctypes.c_void_p(tensor.data_ptr()) for name, tensor in tensors.items()}
+
+
 class Rasterizer:
     """The state of one rasterization. Stages in order: `project`, `blend`, `blend_backward`, `project_backward`."""
 
@@ -95,6 +100,7 @@ class Rasterizer:
         call("gsb_raster_get_sizes", ctypes.byref(self._options), ctypes.byref(self._sizes))
         # Buffers that outlive a stage, by field of gsb_raster_buffers.
         self._kept: dict[str, Tensor] = {}
+        self._lease = Lease()
         self._scratch_floats = 0
         self._slots = 0
 
@@ -112,7 +118,7 @@ class Rasterizer:
         }
 
     def _call(self, stage: str, fields: dict[str, ctypes.c_void_p], *extra: object) -> None:
-        kept = {name: ctypes.c_void_p(tensor.data_ptr()) for name, tensor in self._kept.items()}
+        kept = _addresses(self._kept)
         buffers = _abi.RasterBuffers(**kept, **fields, scratch_floats=self._scratch_floats)
         call(f"gsb_raster_{stage}", ctypes.byref(self._options), ctypes.byref(buffers), *extra)
 
@@ -126,7 +132,7 @@ class Rasterizer:
         capacity = c * n
         packed = self._settings.packed
         self._kept = {
-            "records": torch.empty(c * sizes.records_per_camera, 16),
+            "records": self._lease.empty(c * sizes.records_per_camera, 16),
             "chunk_ranks": torch.empty(c, sizes.chunks + 1, dtype=torch.int64),
             "pair_bounds": torch.empty(c, sizes.chunks + 1, dtype=torch.int64),
             "entry_offsets": torch.empty(c + 1, dtype=torch.int64),
@@ -143,7 +149,7 @@ class Rasterizer:
             slots["camera_ids"] = torch.empty(capacity, dtype=torch.int64)
             slots["gaussian_ids"] = torch.empty(capacity, dtype=torch.int64)
         fields = self._input_pointers(inputs)
-        fields.update({name: ctypes.c_void_p(tensor.data_ptr()) for name, tensor in slots.items()})
+        fields.update(_addresses(slots))
         self._call("project_forward", fields)
         visible = int(self._kept["chunk_ranks"][-1, -1]) if c else 0
         self._slots = visible if packed else capacity
@@ -165,16 +171,17 @@ class Rasterizer:
         most_pairs = int(offsets.diff().max()) if c else 0
         ranks = kept["chunk_ranks"]
         most_visible = int((ranks[:, -1] - ranks[:, 0]).max()) if c else 0
-        kept["pair_ranges"] = torch.empty(c * sizes.records_per_camera, 2, dtype=torch.int32)
+        kept["pair_ranges"] = self._lease.empty(c * sizes.records_per_camera, 2, dtype=torch.int32)
         kept["tile_starts"] = torch.empty(c, sizes.tiles + 1, dtype=torch.int64)
-        kept["tile_entries"] = torch.empty(int(offsets[-1]), 2, dtype=torch.int32)
-        scratch = {
-            "tile_ids": torch.empty(most_pairs + sizes.tile_id_padding, dtype=torch.int32),
-            "sort_keys": torch.empty(2, most_visible, dtype=torch.int32),
-            "sort_records": torch.empty(2, most_visible, dtype=torch.int32),
-            "tile_counts": torch.empty(sizes.tile_count_size, dtype=torch.int32),
-        }
-        self._call("bin", {name: ctypes.c_void_p(tensor.data_ptr()) for name, tensor in scratch.items()})
+        kept["tile_entries"] = self._lease.empty(int(offsets[-1]), 2, dtype=torch.int32)
+        with Lease() as lease:
+            scratch = {
+                "tile_ids": lease.empty(most_pairs + sizes.tile_id_padding, dtype=torch.int32),
+                "sort_keys": lease.empty(2, most_visible, dtype=torch.int32),
+                "sort_records": lease.empty(2, most_visible, dtype=torch.int32),
+                "tile_counts": lease.empty(sizes.tile_count_size, dtype=torch.int32),
+            }
+            self._call("bin", _addresses(scratch))
 
     def blend(self, backgrounds: Tensor | None) -> tuple[Tensor, Tensor]:
         """Draw. Returns the image float32 [C, H, W, 3] and its alpha float32 [C, H, W, 1].
@@ -184,7 +191,7 @@ class Rasterizer:
         c, width, height = self._cameras, self._settings.width, self._settings.height
         self._bin()
         pairs = int(self._kept["entry_offsets"][-1])
-        self._kept["hit_masks"] = torch.empty(pairs * self._sizes.block_mask_bytes, dtype=torch.uint8)
+        self._kept["hit_masks"] = self._lease.empty(pairs * self._sizes.block_mask_bytes, dtype=torch.uint8)
         self._kept["tile_hits"] = torch.empty(c, self._sizes.tiles, dtype=torch.int64)
         image = torch.empty(c, height, width, 3)
         alpha = torch.empty(c, height, width, 1)
@@ -203,23 +210,24 @@ class Rasterizer:
         c, width, height = self._cameras, self._settings.width, self._settings.height
         offsets = self._kept["entry_offsets"]
         most_pairs = int(offsets.diff().max()) if c else 0
-        rows = torch.empty(most_pairs * _ROW_FLOATS)
-        scratch = torch.empty(self._settings.threads * self._scratch_floats)
         grads = {
             "grad_means2d": torch.empty(self._slots, 2),
             "grad_conics": torch.empty(self._slots, 3),
             "grad_slot_colors": torch.empty(self._slots, 3),
             "grad_slot_opacities": torch.empty(self._slots),
         }
-        fields = {name: ctypes.c_void_p(tensor.data_ptr()) for name, tensor in grads.items()}
+        fields = _addresses(grads)
         fields["grad_image"] = pointer("gradient of the image", grad_image, torch.float32, (c, height, width, 3))
         if grad_alpha is not None:
             fields["grad_alpha"] = pointer("gradient of alpha", grad_alpha, torch.float32, (c, height, width, 1))
         if backgrounds is not None:
             fields["backgrounds"] = pointer("backgrounds", backgrounds, torch.float32, (c, 3))
-        fields["gradient_rows"] = ctypes.c_void_p(rows.data_ptr())
-        fields["thread_scratch"] = ctypes.c_void_p(scratch.data_ptr())
-        self._call("blend_backward", fields)
+        with Lease() as lease:
+            scratch = {
+                "gradient_rows": lease.empty(most_pairs * _ROW_FLOATS),
+                "thread_scratch": lease.empty(self._settings.threads * self._scratch_floats),
+            }
+            self._call("blend_backward", {**fields, **_addresses(scratch)})
         return (
             grads["grad_means2d"],
             grads["grad_conics"],
@@ -246,7 +254,7 @@ class Rasterizer:
             "grad_colors": torch.empty_like(inputs.colors),
         }
         fields = self._input_pointers(inputs)
-        fields.update({name: ctypes.c_void_p(tensor.data_ptr()) for name, tensor in grads.items()})
+        fields.update(_addresses(grads))
         fields["grad_means2d"] = pointer("gradient of means2d", grad_means2d, f32, (s, 2))
         fields["grad_conics"] = pointer("gradient of conics", grad_conics, f32, (s, 3))
         fields["grad_slot_colors"] = pointer("gradient of colors", grad_colors, f32, (s, 3))

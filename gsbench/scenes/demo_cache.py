@@ -24,8 +24,13 @@ from gsbench.scenes.scene import Scene
 from gsbench.scenes.spec import SceneOptions
 
 _GENERATOR: Final = "gsbench.scenes.demo"
+#: Modules whose source decides what the files hold: the generator and the writer of the model.
+_SOURCES: Final = (_GENERATOR, "gsbench.scenes.colmap")
 _MANIFEST: Final = "manifest.json"
 _SCHEMA: Final = 1
+#: Called with (views done, views in all).
+Progress = Callable[[int, int], None]
+
 #: How long to wait for another process that makes the demo, in seconds: it takes it far less.
 _PATIENCE: Final = 900.0
 
@@ -49,11 +54,12 @@ def cache_root(cache: Path | None = None) -> Path:
     return Path(named) if named else Path("~/.cache/gsbench").expanduser()
 
 
-def demo_folder(cache: Path | None = None) -> Path:
+def demo_folder(cache: Path | None = None, progress: Progress | None = None) -> Path:
     """The folder of the demo (``images/``, ``sparse/0/``), made if it is not there or not as it was made.
 
     It is keyed by the generator's source, so that another version of gsbench makes its own. Several processes may
-    call this at once: one makes the scene, the others wait for it.
+    call this at once: one makes the scene, the others wait for it. Making it takes seconds; to show that, call this
+    with `progress` before `load_scene`.
 
     Raises:
         SceneError: if the cache cannot be written, or another process has held its lock for a long time.
@@ -67,7 +73,7 @@ def demo_folder(cache: Path | None = None) -> Path:
         with FileLock(parent / f"{folder.name}.lock", timeout=_PATIENCE):
             if not _intact(folder):  # another process may have made it meanwhile
                 _remove_leftovers(folder)
-                _make(folder)
+                _make(folder, progress)
     except Timeout as error:
         raise SceneError(
             f"another process has been making the demo in {folder} for {_PATIENCE:g} s; if there is none, "
@@ -82,15 +88,16 @@ def demo_folder(cache: Path | None = None) -> Path:
 
 
 def _source_digest() -> str:
-    """SHA-256 over the .py files of the generator, a module or a package; nothing is imported."""
-    spec = importlib.util.find_spec(_GENERATOR)
-    if spec is None or spec.origin is None:
-        raise SceneError(f"{_GENERATOR} is not installed")
-    origin = Path(spec.origin)
-    files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
+    """SHA-256 over the .py files of `_SOURCES`, each a module or a package; the generator is not imported."""
     digest = hashlib.sha256()
-    for name, value in file_digests({p.relative_to(origin.parent).as_posix(): p for p in files}).items():
-        digest.update(f"{value} {name}\n".encode())
+    for module in _SOURCES:
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            raise SceneError(f"{module} is not installed")
+        origin = Path(spec.origin)
+        files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
+        for name, value in file_digests({p.relative_to(origin.parent).as_posix(): p for p in files}).items():
+            digest.update(f"{value} {module} {name}\n".encode())
     return digest.hexdigest()
 
 
@@ -110,13 +117,13 @@ def _intact(folder: Path) -> bool:
         return False
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, progress: Progress | None) -> None:
     """Make the scene under a temporary name, then put it in its place. The caller holds the lock."""
-    generate: Callable[[Path], None] = importlib.import_module(_GENERATOR).generate
+    generate: Callable[..., None] = importlib.import_module(_GENERATOR).generate
     temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent))
     try:
         temporary.chmod(0o755)
-        generate(temporary)
+        generate(temporary, progress=progress)
         manifest = json.dumps({"schema": _SCHEMA, "sha256": file_digests(_files(temporary))}, indent=1)
         (temporary / _MANIFEST).write_text(manifest, encoding="utf-8")
         if folder.exists():  # damaged: moved away first, as a folder with files cannot be replaced in one step

@@ -92,10 +92,13 @@ class Scene:
 
     @cached_property
     def extent(self) -> float:
-        """Radius of the training cameras around their mean, times 1.1 (3DGS's `spatial_lr_scale`), scene units."""
+        """Radius of the training cameras around their mean, times 1.1 (3DGS's `spatial_lr_scale`), scene units.
+
+        1 where all cameras are at one place: nothing is learned at a scale of 0.
+        """
         centers = torch.stack([v.camera_center.double() for v in self.train])
         radius = float((centers - centers.mean(dim=0)).norm(dim=1).max())
-        return 1.1 * radius
+        return 1.1 * radius if radius > 1e-6 * (1.0 + float(centers.abs().max())) else 1.0
 
     def for_training(self) -> Scene:
         """The scene as methods see it: the held-out views are gone, images and cameras alike."""

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from gsbench.scenes.colmap import ColmapCamera, ColmapImage, ColmapModel, write_model
 
-def generate(folder):
+def generate(folder, progress=None):
     with open(os.environ["FAKE_DEMO_LOG"], "a") as log:
         log.write("made\\n")
     time.sleep(float(os.environ.get("FAKE_DEMO_SECONDS", "0")))
@@ -31,6 +31,8 @@ def generate(folder):
     (folder / "images").mkdir()
     for name in names:
         Image.new("RGB", (8, 6), (1, 2, 3)).save(folder / "images" / name)
+        if progress is not None:
+            progress(names.index(name) + 1, len(names))
     if os.environ.get("FAKE_DEMO_FAILS"):
         raise RuntimeError("no demo today")
     images = {i: ColmapImage(i, (1., 0., 0., 0.), (float(i), 0., 0.), 1, n) for i, n in enumerate(names, 1)}
@@ -54,6 +56,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     fake.module.write_text(FAKE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(demo_cache, "_GENERATOR", "fake_demo")
+    monkeypatch.setattr(demo_cache, "_SOURCES", ("fake_demo",))
     monkeypatch.setenv("FAKE_DEMO_LOG", str(fake.log))
     monkeypatch.setenv("GSBENCH_CACHE", str(fake.cache))
     monkeypatch.delitem(sys.modules, "fake_demo", raising=False)
@@ -76,6 +79,13 @@ def test_options(fake: Fake, tmp_path: Path) -> None:
     assert (scene.protocol.id, scene.train[0].width, len(scene.points)) == ("gs1600+d2", 4, 9)
     assert not fake.cache.exists()
     assert (tmp_path / "other" / "demo").is_dir()
+
+
+def test_progress(fake: Fake) -> None:
+    seen: list[tuple[int, int]] = []
+    for _ in range(2):
+        demo_folder(progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def damage(path: Path) -> None:
@@ -150,6 +160,7 @@ def test_processes_at_once_make_it_once(fake: Fake) -> None:
     code = textwrap.dedent("""
         from gsbench.scenes import demo_cache
         demo_cache._GENERATOR = "fake_demo"
+        demo_cache._SOURCES = ("fake_demo",)
         print(demo_cache.demo_folder())
     """)
     paths = os.pathsep.join([str(fake.module.parent), os.environ.get("PYTHONPATH", "")])

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from gsbench import registry
 from gsbench.errors import PluginError, SceneError, UsageError
-from gsbench.protocols import GS1600, SHIPPED
+from gsbench.protocols import GS1600, PNG4, SHIPPED
 from gsbench.scenes import DatasetSpec, SceneOptions, SceneRef, core_datasets, resolve_scenes
 from gsbench.scenes.spec import safe_name
 
@@ -178,6 +179,13 @@ def test_init() -> None:
     assert SceneOptions(init="random:100000").random_points == 100_000
 
 
+def test_options_and_protocols_travel_as_json() -> None:
+    options = SceneOptions(SHIPPED, "images_2", 2.0, 100, (1.0, 0.5, 0.0), "random:9", Path("/c"), held_out=False)
+    adapter = TypeAdapter(SceneOptions)
+    for value in (options, SceneOptions(), SceneOptions(PNG4)):
+        assert adapter.validate_json(adapter.dump_json(value)) == value
+
+
 def test_core_datasets() -> None:
     assert [spec.name for spec in core_datasets()] == ["demo"]
     assert core_datasets()[0].scenes == ("demo",)
@@ -192,6 +200,8 @@ def test_listing_needs_no_torch() -> None:
         "assert not {'torch', 'PIL', 'filelock'} & set(sys.modules)\n"
         "assert all(getattr(s, n) is not None for n in s.__all__) and 'torch' in sys.modules\n"
         "assert dir(s) == s.__all__\n"
+        "from gsbench.scenes import demo_cache\n"
+        "assert len(demo_cache._source_digest()) == 64 and 'gsbench.scenes.demo' not in sys.modules\n"
         "try: s.nonsense\n"
         "except AttributeError: pass\n"
         "else: raise SystemExit(1)\n"
