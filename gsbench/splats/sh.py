@@ -1,8 +1,9 @@
 """Real spherical harmonics up to degree 4, in the order and with the signs of the original 3DGS code.
 
 The basis is the real form of the complex harmonics with the Condon-Shortley phase, orthonormal over the unit sphere,
-sorted by degree l and then by order m = -l ... l. In Cartesian form (https://en.wikipedia.org/wiki/Table_of_spherical_
-harmonics, section on real harmonics; every odd order changes its sign for the phase).
+sorted by degree l and then by order m = -l ... l. The Cartesian forms are those of
+https://en.wikipedia.org/wiki/Table_of_spherical_harmonics (real harmonics), where every odd order changes its sign for
+the phase.
 """
 
 from __future__ import annotations

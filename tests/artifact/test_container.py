@@ -224,7 +224,7 @@ def test_max_bytes_bounds_raw_sections(opened, layout, entry) -> None:
         reader.read("x", max_bytes=4)
 
 
-def test_a_full_table(opened, layout, tmp_path: Path) -> None:
+def test_a_full_table(tmp_path: Path) -> None:
     with ArtifactWriter(tmp_path / "a.gsb", "m", "1") as out:
         for index in range(65535):
             out.section(f"s{index}", b"")
