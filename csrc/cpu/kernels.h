@@ -21,8 +21,10 @@ struct KernelTable {
   int64_t (*backward_scratch_floats)(int64_t most_hits);
   void (*blend_backward)(const RasterOptions&, const RasterBuffers&);
   void (*project_backward)(const RasterOptions&, const RasterBuffers&);
-  void (*image_loss)(const ImageLoss& task);
-  void (*adam_step)(const AdamStep& step);
+
+  // Training (csrc/cpu/{image,adam}.inc).
+  void (*image_loss)(const ImageLoss&);
+  void (*adam_step)(const AdamStep&);
 };
 
 extern const KernelTable kernels_baseline;

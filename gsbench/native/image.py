@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gsbench.native._check import pointer
 from gsbench.native._library import call
+from gsbench.native._pool import Lease
 
 
 class ImageLoss(NamedTuple):
@@ -60,21 +61,21 @@ def image_loss(
     threads = torch.get_num_threads() if threads is None else threads
     size = ctypes.c_int64()
     call("gsb_image_loss_sizes", height, width, threads, ctypes.byref(size))
-    workspace = torch.empty(size.value, dtype=torch.uint8)
     result = torch.empty(image.shape, dtype=torch.float32) if gradient else None
     means = (ctypes.c_double * 2)()
-    call(
-        "gsb_image_loss_run",
-        pointer("image", image, torch.float32, (height, width, 3)),
-        pointer("target", target, torch.float32, (height, width, 3)),
-        height,
-        width,
-        l1_weight,
-        ssim_weight,
-        None if result is None else result.data_ptr(),
-        means,
-        workspace.data_ptr(),
-        size.value,
-        threads,
-    )
+    with Lease() as lease:
+        call(
+            "gsb_image_loss_run",
+            pointer("image", image, torch.float32, (height, width, 3)),
+            pointer("target", target, torch.float32, (height, width, 3)),
+            height,
+            width,
+            l1_weight,
+            ssim_weight,
+            None if result is None else result.data_ptr(),
+            means,
+            lease.empty(size.value, dtype=torch.uint8).data_ptr(),
+            size.value,
+            threads,
+        )
     return ImageLoss(means[0], means[1], result)
