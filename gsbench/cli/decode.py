@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gsbench.cli.frames import frame_names, write_png
+from gsbench.cli.frames import frame_names
 from gsbench.cli.inspect import require_file
 from gsbench.cli.options import machine_options, scene_options
 from gsbench.cli.output import json_option, print_json
@@ -29,7 +29,7 @@ DECODE_SCHEMA: Final = "gsbench.decode/1"
 _NATIVE_METHODS: Final = {".ply": "3dgs"}
 
 
-@click.command("decode")
+@click.command("decode", short_help="Turn an artifact into images, in a sealed process.")
 @click.argument("artifact", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--method", metavar="NAME", help="Method that decodes; told by the file if not given.")
 @click.option("--cameras", type=click.Path(path_type=Path), metavar="FILE", help="cameras.json: the views to render.")
@@ -82,6 +82,11 @@ def command(
         views, chosen = loaded.test if split == "test" else loaded.train, loaded.protocol.background
     from gsbench.bench import decode_sealed
     from gsbench.bench.memory import usable_cores
+    from gsbench.bench.plan import resolve_device
+    from gsbench.hooks import load_plugins
+
+    load_plugins()
+    where = resolve_device(device)
 
     with _new_folder(output) as folder, tempfile.TemporaryDirectory(prefix=".decode-", dir=folder) as scratch:
         where = "cpu" if device == "auto" else device
@@ -132,14 +137,14 @@ def _umask() -> int:
 
 def _place(frames: Sequence[Path], views: Sequence[Camera], folder: Path, form: str) -> list[str]:
     """Give the frames their names, as PNG if asked for."""
-    import numpy as np
+    from gsbench.bench.score import load_frame, save_image
 
     names = [f"{name}.{form}" for name in frame_names(views)]
     for frame, name in zip(frames, names, strict=True):
         if form == "npy":
             frame.replace(folder / name)
         else:
-            write_png(folder / name, np.load(frame, allow_pickle=False))
+            save_image(load_frame(frame), folder / name)
     return names
 
 

@@ -38,7 +38,7 @@ class Check:
     hint: str = ""
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Say what works on this machine, and what to do about the rest.")
 @json_option
 def command(as_json: bool) -> int:
     """Say what works on this machine: backends, CUDA, LPIPS weights, coders, plugins.

@@ -27,14 +27,6 @@ def frame_names(cameras: Sequence[Camera]) -> list[str]:
     return [f"{index:04d}" for index in range(len(cameras))]
 
 
-def write_png(path: Path, frame: npt.NDArray[np.float32]) -> None:
-    """Write float32 [H, W, 3] as 8-bit PNG, clamped and rounded as the metric ``psnr`` does."""
-    import numpy as np
-    from PIL import Image
-
-    Image.fromarray(np.rint(np.clip(frame, 0.0, 1.0) * 255.0).astype(np.uint8)).save(path)
-
-
 def find_frames(folder: Path, cameras: Sequence[Camera]) -> list[Path]:
     """The file of each camera in `folder`: by the name of its photo, or by number (0000, 0001, ...).
 

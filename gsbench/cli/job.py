@@ -8,9 +8,10 @@ import click
 
 
 @click.command("job", hidden=True)
-@click.argument("description", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="JOB.json")
-def command(description: Path) -> int | None:
+@click.argument("description", type=click.Path(path_type=Path), metavar="JOB.json")
+@click.option("--lifeline", is_flag=True, help="End when standard input is closed.")
+def command(description: Path, lifeline: bool) -> int:
     """Run the stages of the job that JOB.json describes."""
     from gsbench.bench import job
 
-    return job.main(description)
+    return job.main(description, lifeline=lifeline)

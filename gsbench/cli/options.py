@@ -64,15 +64,6 @@ def _seeds(ctx: click.Context, param: click.Parameter, value: Sequence[Sequence[
     return tuple(dict.fromkeys(seeds))
 
 
-def _settings(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> tuple[str, ...]:
-    for text in value:
-        name, equals, _ = text.partition("=")
-        method, dot, field = name.rpartition(".")
-        if not (equals and dot and method and field):
-            raise click.BadParameter(f"{text!r} is not of the form METHOD.field=value", ctx, param)
-    return tuple(value)
-
-
 def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     """Make the file's values the defaults of the other options: what is typed wins."""
     if value is not None:
@@ -94,6 +85,18 @@ def scene_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def metric_option(function: F) -> F:
+    """``--metrics``."""
+    return click.option(
+        "--metrics",
+        type=names,
+        multiple=True,
+        callback=_flatten,
+        metavar="A,B",
+        help="Metrics to compute. [default: psnr, psnr_channelwise, ssim, lpips_vgg]",
+    )(function)
 
 
 def machine_options(function: F) -> F:
@@ -139,7 +142,6 @@ def request_options(function: F) -> F:
                 "--set",
                 "settings",
                 multiple=True,
-                callback=_settings,
                 metavar="METHOD.field=value",
                 help="Change a setting of a method; repeatable.",
             ),
@@ -169,14 +171,7 @@ def request_options(function: F) -> F:
             ),
             scene_options,
             machine_options,
-            click.option(
-                "--metrics",
-                type=names,
-                multiple=True,
-                callback=_flatten,
-                metavar="A,B",
-                help="Metrics to compute. [default: psnr, psnr_channelwise, ssim, lpips_vgg]",
-            ),
+            metric_option,
             click.option("--keep-frames", is_flag=True, help="Keep the float32 renders, not only the 8-bit images."),
             click.option(
                 "--decode-timeout",

@@ -13,7 +13,7 @@ from gsbench.cli.results import run_output, run_report
 from gsbench.cli.tables import megabytes
 
 if TYPE_CHECKING:
-    from gsbench.bench import JobEvent, JobSpec
+    from gsbench.bench import JobEvent, JobSpec, Plan
     from gsbench.records import Record
 
 
@@ -36,6 +36,7 @@ def command(as_json: bool, quiet: bool, **options: Any) -> int:
     from gsbench.bench import build_plan, run_plan
 
     plan = build_plan(request)
+    print_notes(plan)
     with display(len(plan.jobs), quiet) as shown:
         records = run_plan(plan, Events({job.id: title(job) for job in plan.jobs}, shown))
     if as_json:
@@ -43,6 +44,12 @@ def command(as_json: bool, quiet: bool, **options: Any) -> int:
     else:
         click.echo(run_report(records, request.out, table_width()))
     return 1 if any(record.status == "failed" for record in records) else 0
+
+
+def print_notes(plan: Plan) -> None:
+    """Say on stderr what a reader should know about the scenes."""
+    for note in plan.notes:
+        click.echo(f"gsbench: note: {note}", err=True)
 
 
 def title(job: JobSpec) -> str:

@@ -14,9 +14,10 @@ from PIL import Image
 
 from gsbench.artifact import ArtifactWriter
 from gsbench.bench import SealedResult
+from gsbench.bench.score import save_image
 from gsbench.bench.sealed import Timing
 from gsbench.cli import main
-from gsbench.cli.frames import find_frames, frame_names, read_frame, write_png
+from gsbench.cli.frames import find_frames, frame_names, read_frame
 from gsbench.errors import ArtifactError, JobError, UsageError
 from gsbench.formats.ply import write_ply
 from gsbench.splats import Camera, Splats, cameras_to_json
@@ -220,7 +221,7 @@ def test_missing_frames_are_told(tmp_path: Path) -> None:
 
 def test_frames_survive_the_way_to_a_file_and_back(tmp_path: Path) -> None:
     values = np.linspace(-0.2, 1.2, 36, dtype=np.float32).reshape(3, 4, 3)
-    write_png(tmp_path / "a.png", values)
+    save_image(torch.from_numpy(values), tmp_path / "a.png")
     np.save(tmp_path / "b.npy", values)
     expected = np.round(np.clip(values.astype(np.float64), 0, 1) * 255) / 255
     np.testing.assert_allclose(read_frame(tmp_path / "a.png", camera()), expected, atol=1e-7)

@@ -93,7 +93,6 @@ def test_the_installed_command_is_this_one(tmp_path: Path) -> None:
         (["run", "--iterations", "many"], "'many' is not a valid integer"),
         (["run", "--scenes", "demo"], "no method is given"),
         (["run", "--methods", "3dgs"], "no scene is given"),
-        (["run", "--set", "x=1"], "METHOD.field=value"),
         (["run", "extra"], "extra"),
         (["inspect"], "FILE"),
         (["inspect", "nothing.gsb"], "nothing.gsb does not exist"),

@@ -76,12 +76,6 @@ def test_settings_keep_their_values_as_typed() -> None:
     assert found["settings"] == ("3dgs.sh_degree=2", "my.method.name=a=b,c")
 
 
-@pytest.mark.parametrize("text", ["sh_degree=2", "3dgs.sh_degree", ".x=1", "3dgs.=1", "=1"])
-def test_settings_of_another_form_are_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match=r"METHOD\.field=value"):
-        options("--set", text)
-
-
 @pytest.mark.parametrize(
     ("text", "color"), [("white", (1.0, 1.0, 1.0)), ("black", (0.0, 0.0, 0.0)), ("0.5,1,0", (0.5, 1.0, 0.0))]
 )
