@@ -116,7 +116,7 @@ using gsb::RasterOptions;
 extern "C" {
 
 int32_t gsb_raster_get_sizes(const gsb_raster_options* options, gsb_raster_sizes* sizes) {
-  RasterOptions o;
+  RasterOptions o = {};
   if (const int status = gsb::convert(options, o)) return status;
   if (sizes->struct_size != sizeof(gsb_raster_sizes)) {
     return gsb::fail(GSB_INTERNAL, "gsb_raster_sizes: expected %zu bytes, got %u", sizeof(gsb_raster_sizes),
@@ -133,7 +133,7 @@ int32_t gsb_raster_get_sizes(const gsb_raster_options* options, gsb_raster_sizes
 }
 
 int32_t gsb_raster_project_forward(const gsb_raster_options* options, const gsb_raster_buffers* buffers) {
-  RasterOptions o;
+  RasterOptions o = {};
   if (const int status = gsb::convert(options, buffers, o)) return status;
   if (const int status = gsb::check_cameras(o, *buffers)) return status;
   if (!gsb::kernels().project_forward(o, *buffers)) return gsb::explain_refusal(o, *buffers);
@@ -154,7 +154,7 @@ int32_t gsb_raster_project_forward(const gsb_raster_options* options, const gsb_
 }
 
 int32_t gsb_raster_bin(const gsb_raster_options* options, const gsb_raster_buffers* buffers) {
-  RasterOptions o;
+  RasterOptions o = {};
   if (const int status = gsb::convert(options, buffers, o)) return status;
   gsb::kernels().bin(o, *buffers);
   return GSB_OK;
@@ -162,7 +162,7 @@ int32_t gsb_raster_bin(const gsb_raster_options* options, const gsb_raster_buffe
 
 int32_t gsb_raster_blend_forward(const gsb_raster_options* options, const gsb_raster_buffers* buffers,
                                  int64_t* scratch_floats) {
-  RasterOptions o;
+  RasterOptions o = {};
   if (const int status = gsb::convert(options, buffers, o)) return status;
   gsb::kernels().blend_forward(o, *buffers);
   int64_t most = 0;
@@ -172,14 +172,14 @@ int32_t gsb_raster_blend_forward(const gsb_raster_options* options, const gsb_ra
 }
 
 int32_t gsb_raster_blend_backward(const gsb_raster_options* options, const gsb_raster_buffers* buffers) {
-  RasterOptions o;
+  RasterOptions o = {};
   if (const int status = gsb::convert(options, buffers, o)) return status;
   gsb::kernels().blend_backward(o, *buffers);
   return GSB_OK;
 }
 
 int32_t gsb_raster_project_backward(const gsb_raster_options* options, const gsb_raster_buffers* buffers) {
-  RasterOptions o;
+  RasterOptions o = {};
   if (const int status = gsb::convert(options, buffers, o)) return status;
   gsb::kernels().project_backward(o, *buffers);
   return GSB_OK;
