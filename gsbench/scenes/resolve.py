@@ -100,7 +100,7 @@ def _nothing(text: str, specs: list[DatasetSpec], refs: list[SceneRef]) -> str:
     if owners:
         return f"unknown data set {text!r}; did you mean {' or '.join(map(repr, owners))}?"
     hint = did_you_mean(dataset, [s.name for s in specs])
-    return f"unknown data set {dataset!r}{hint}; or path:/my/scene{registry.scenes.note}"
+    return f"unknown data set {dataset!r}{hint} (a folder of your own is written path:/my/scene){registry.scenes.note}"
 
 
 def _refuse_equal_names(refs: list[SceneRef]) -> None:

@@ -56,7 +56,10 @@ def test_patterns(patterns: list[str], expected: list[str]) -> None:
         ("dmeo", "unknown data set 'dmeo'; did you mean 'demo'"),
         ("lab/dsek", "data set 'lab' has no scene 'dsek'; did you mean 'desk'"),
         ("garden", "unknown data set 'garden'; did you mean 'lab/garden'"),
-        ("zzzzz", "unknown data set 'zzzzz'; known: demo, lab, lab-more; or path:/my/scene"),
+        (
+            "zzzzz",
+            "unknown data set 'zzzzz'; known: demo, lab, lab-more .a folder of your own is written path:/my/scene.",
+        ),
         ("x*", r"no scene matches 'x\*'; known: demo, lab, lab-more"),
         ("/tmp", "unknown scene '/tmp'; for a folder of your own, write path:/tmp"),
         ("./here", r"for a folder of your own, write path:\./here"),
