@@ -1,4 +1,4 @@
-"""The photographer's path: three rounds at different heights, none of them a perfect circle."""
+"""The photographer's path: arcs around the table at four heights."""
 
 from __future__ import annotations
 
@@ -18,22 +18,31 @@ FOCAL: Final = 250.0
 
 
 @dataclass(frozen=True)
-class Round:
-    """A walk around the table: number of views, start (turns), height range and distance range (meters)."""
+class Row:
+    """Views side by side on an arc around the table: their number, height and distance from the table's axis (meters),
+    the height they aim at, and whether the photographer walks to the right (with growing angle) or to the left.
+    """
 
     views: int
-    start: float
-    height: tuple[float, float]
-    distance: tuple[float, float]
+    height: float
+    distance: float
     aim: float
+    to_right: bool
 
 
-ROUNDS: Final = (
-    Round(20, 0.00, (0.55, 0.85), (2.15, 2.6), 0.22),
-    Round(20, 0.02, (1.10, 1.40), (1.95, 2.35), 0.16),
-    Round(16, 0.01, (1.70, 2.00), (1.35, 1.75), 0.08),
+#: The middle of the arcs and their length, in turns.
+MIDDLE: Final = 0.70
+ARC: Final = 0.44
+LOW: Final = Row(16, 0.50, 2.35, 0.20, True)
+ROWS: Final = (
+    Row(14, 0.92, 2.25, 0.16, False),
+    Row(14, 1.34, 2.00, 0.12, True),
+    Row(12, 1.74, 1.62, 0.08, False),
 )
-VIEWS: Final = sum(r.views for r in ROUNDS)
+#: The walk begins near the middle of the lowest row, climbs the others, and ends where it began: with every eighth
+#: view held out, none of those is at the end of a row, where no other view would be beside it.
+BEGIN: Final = 9
+VIEWS: Final = LOW.views + sum(r.views for r in ROWS)
 
 
 @dataclass(frozen=True)
@@ -86,19 +95,26 @@ def look_at(eye: tuple[float, float, float], target: tuple[float, float, float])
     return Pose(rotation, translation)
 
 
-def _sway(k: int, rate: float) -> float:
-    """A slow, irregular change between 0 and 1."""
-    return 0.5 + 0.5 * circle(k * rate)[1]
+def _sway(k: int, rate: float, seed: int) -> float:
+    """An irregular change between 0 and 1."""
+    return 0.5 + 0.5 * circle(k * rate + seed * 0.17)[1]
+
+
+def _views(row: Row, seed: int) -> list[Pose]:
+    """The views of a row in the order of the walk, none of them exactly on the arc."""
+    result = []
+    for k in range(row.views):
+        place = (k + 0.5 + 0.3 * (_sway(k, 0.37, seed) - 0.5)) / row.views - 0.5
+        c, s = circle(MIDDLE + ARC * (place if row.to_right else -place))
+        distance = row.distance + 0.30 * (_sway(k, 0.29, seed) - 0.5)
+        height = row.height + 0.20 * (_sway(k, 0.23, seed) - 0.5)
+        aim = (0.12 * (_sway(k, 0.41, seed) - 0.5), 0.12 * (_sway(k, 0.31, seed) - 0.5), row.aim)
+        result.append(look_at((distance * c, distance * s, height), aim))
+    return result
 
 
 def poses() -> list[Pose]:
     """All cameras, in the order of their names."""
-    result = []
-    for r in ROUNDS:
-        for k in range(r.views):
-            c, s = circle(r.start + (k + 0.35 * (_sway(k, 0.37) - 0.5)) / r.views)
-            distance = r.distance[0] + (r.distance[1] - r.distance[0]) * _sway(k, 0.29)
-            height = r.height[0] + (r.height[1] - r.height[0]) * _sway(k, 0.23)
-            aim = (0.12 * (_sway(k, 0.41) - 0.5), 0.12 * (_sway(k, 0.31) - 0.5), r.aim)
-            result.append(look_at((distance * c, distance * s, height), aim))
-    return result
+    low = _views(LOW, 0)
+    climb = [pose for number, row in enumerate(ROWS, start=1) for pose in _views(row, number)]
+    return [*low[BEGIN:], *climb, *low[:BEGIN]]

@@ -93,7 +93,8 @@ def _from_lamp(things: Sequence[Thing], lamp: Lamp, grid: int) -> Callable[[_Pat
             start = patch.points.at(index) + patch.normals.at(index) * NEAR
             free = ~occluded(things[1:], Rays(start, d.at(index)), distance[index] * 0.999)
             r = distance[index]
-            strength[index] = free * cosine[index] * d.z[index] * np.float32(area / math.pi) / (r * r)
+            hood = np.clip((d.z[index] - lamp.beam[1]) * (1.0 / (lamp.beam[0] - lamp.beam[1])), 0.0, 1.0)
+            strength[index] = free * hood * cosine[index] * d.z[index] * np.float32(area / math.pi) / (r * r)
         return Vec.of(*lamp.radiance) * strength
 
     return light

@@ -23,6 +23,11 @@ _PLANE: Final = _lattice(2, _PERIOD_2D**2)
 _SPACE: Final = _lattice(3, _PERIOD_3D**3)
 
 
+def whole(x: Floats) -> Ints:
+    """The integer at or below."""
+    return np.floor(x).astype(np.int32)
+
+
 def _floor(x: Floats) -> tuple[Ints, Floats]:
     whole = np.floor(x)
     return whole.astype(np.int32), x - whole

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from gsbench.scenes.demo import paints
+from gsbench.scenes.demo import paints, walls
 from gsbench.scenes.demo.paints import Paint
 from gsbench.scenes.demo.shapes import Box, Disc, Lathe, Point, Shape, Sphere
 from gsbench.scenes.demo.vectors import Vec, choose, circle
@@ -46,15 +46,21 @@ class Thing:
 
 @dataclass(frozen=True)
 class Lamp:
-    """A rectangle in the ceiling that shines downwards: center, half-sizes along x and y, radiance."""
+    """A rectangle in the ceiling that shines downwards.
+
+    Fields:
+        center: meters; half: half-sizes along x and y; radiance: linear RGB.
+        beam: cosines of the angles to the vertical at which the lamp's hood begins to dim the light and has cut it off.
+    """
 
     center: Point
     half: tuple[float, float]
     radiance: RGB
+    beam: tuple[float, float]
 
 
-KEY: Final = Lamp((1.5, -1.3, CEILING), (0.34, 0.34), (78.0, 70.0, 58.0))
-FILL: Final = Lamp((-1.7, 1.2, CEILING), (0.9, 0.8), (6.4, 7.4, 8.8))
+KEY: Final = Lamp((1.1, -1.3, CEILING), (0.30, 0.30), (88.0, 78.0, 62.0), (0.80, 0.45))
+FILL: Final = Lamp((-1.5, 0.4, CEILING), (0.9, 0.8), (3.0, 3.6, 4.6), (0.01, 0.0))
 LAMPS: Final = (KEY, FILL)
 
 
@@ -112,7 +118,7 @@ def _build() -> tuple[Thing, ...]:
         Thing(
             "room",
             Box((0.0, 0.0, middle), (WALL, WALL, (CEILING - FLOOR) / 2), room=True),
-            paints.room,
+            walls.room,
             texels=40,
             glow=_lamps,
         ),
