@@ -25,6 +25,7 @@ from gsbench.hooks import load_plugins, method_class, method_origin
 from gsbench.methods import Context, Method, MethodSpec, Model, Renderable
 from gsbench.scenes import Scene, View
 from gsbench.splats import Camera, Splats
+from gsbench.testing.child import repeatable
 from gsbench.testing.damage import Damage
 
 #: What a decoder of a tiny artifact may take, in bytes, beyond what the process has after its imports.
@@ -118,10 +119,20 @@ class Case:
 
         return replace(view, load_image=load)
 
-    @cached_property
+    @property
     def model(self) -> Model:
-        """The method trained on the scene, in this process."""
-        return self.cls().fit(self.guarded_scene, self.config, self.context(base=self._base))
+        """The method trained on the scene, in this process. An error of `fit` comes again each time it is asked for."""
+        if isinstance(self._fitted, Exception):
+            raise self._fitted
+        return self._fitted
+
+    @cached_property
+    def _fitted(self) -> Model | Exception:
+        try:
+            with repeatable(0):
+                return self.cls().fit(self.guarded_scene, self.config, self.context(base=self._base))
+        except Exception as error:
+            return error
 
     @property
     def _base(self) -> Splats | None:
@@ -145,7 +156,7 @@ class Case:
     def encode_here(self, model: Model) -> bytes:
         """`model` encoded in this process."""
         path = self.new_folder("encoded") / f"artifact{self.spec.suffix}"
-        with ArtifactWriter(path, self.method, self.version) as out:
+        with repeatable(0), ArtifactWriter(path, self.method, self.version) as out:
             self.cls().encode(model, self.config, out, self.context(base=self._base))
         return path.read_bytes()
 
@@ -185,7 +196,8 @@ class Case:
     @cached_property
     def decoded(self) -> Renderable:
         """The artifact, decoded in this process."""
-        return self.cls.decode(open_artifact(self.artifact, self.method), self.context())
+        with torch.no_grad():
+            return self.cls.decode(open_artifact(self.artifact, self.method), self.context())
 
     def render(self, camera: Camera) -> torch.Tensor:
         """The decoded artifact seen from `camera`, over the scene's background."""

@@ -6,9 +6,10 @@ file that the request names, one JSON value per line, flushed as they come: what
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,13 +38,15 @@ def _encode(request: dict[str, Any], report: Callable[[Any], None]) -> None:
     config = build_config(cls.Config, request["config"])
     model = cls.model_class.from_state(load_state(Path(request["state"]), context.device), config)
     _, version = method_origin(request["method"])
-    with ArtifactWriter(request["artifact"], request["method"], version) as out:
+    with repeatable(request["seed"]), ArtifactWriter(request["artifact"], request["method"], version) as out:
         cls().encode(model, config, out, context)
     report({"encoded": True})
 
 
 def _decode_damaged(request: dict[str, Any], report: Callable[[Any], None]) -> None:
     """Decode the artifact once as it is and once per damage: "decoded", "refused", or the error that came instead."""
+    import torch
+
     from gsbench.artifact import open_artifact
     from gsbench.errors import ArtifactError
     from gsbench.hooks import method_class
@@ -59,7 +62,8 @@ def _decode_damaged(request: dict[str, Any], report: Callable[[Any], None]) -> N
     for values in [None, *request["damages"]]:
         path.write_bytes(data if values is None else Damage(**values).apply(data))
         try:
-            _show(cls.decode(open_artifact(path, request["method"]), context), camera)
+            with torch.no_grad():
+                _show(cls.decode(open_artifact(path, request["method"]), context), camera)
             report("decoded")
         except ArtifactError:
             report("refused")
@@ -72,6 +76,26 @@ def _show(decoded: Any, camera: Any) -> None:
     import torch
 
     decoded.render(camera, torch.zeros(3))
+
+
+@contextlib.contextmanager
+def repeatable(seed: int) -> Iterator[None]:
+    """Seed the global generators as the stages of a job do, and put them back afterwards."""
+    import random
+
+    import numpy as np
+    import torch
+
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
 
 
 def _context(request: dict[str, Any], base: Any = None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import secrets
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gsbench.testing import MethodConformance
 from gsbench.testing.case import Case
@@ -104,6 +106,25 @@ def test_a_bad_method_fails_where_it_is_bad(zoo: None, tmp_path: Path, name: str
         vars(case)["artifact"] = path
     with pytest.raises(AssertionError, match=re.compile(message, re.DOTALL)):
         getattr(conformance, f"test_{check}")(case)
+
+
+def test_a_fit_that_fails_is_not_repeated_for_every_check(zoo: None, tmp_path: Path) -> None:
+    conformance, case = make("failstofit", tmp_path)
+    for check in ("no_held_out_image_is_touched", "the_state_is_the_whole_model", "renders_any_camera"):
+        with pytest.raises(RuntimeError, match="no convergence"):
+            getattr(conformance, f"test_{check}")(case)
+    assert (tmp_path / "fits").read_text() == "x"
+
+
+def test_methods_may_use_the_global_generators_and_leave_no_trace(zoo: None, tmp_path: Path) -> None:
+    """As in a job, where each stage seeds them."""
+    before = torch.get_rng_state(), random.getstate()
+    conformance, case = make("globalrandom", tmp_path)
+    conformance.test_encoding_leaves_the_model_as_it_was(case)
+    conformance.test_encoding_in_two_processes_gives_equal_bytes(case)
+    assert case.artifact.read_bytes() == case.encode_here(case.model)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
 
 
 def test_every_check_has_a_bad_method_that_fails_it() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import random
 import tempfile
 from pathlib import Path
 
@@ -272,3 +273,18 @@ class CountsStrangely(Good):
     @classmethod
     def counts(cls, decoded):
         return {"gaussians": len(decoded.xyz), "wheels": 4}
+
+
+class GlobalRandom(Good):
+    """Uses the global generators, which the stages of a job seed: repeatable."""
+
+    def encode(self, model, config, out, context):
+        super().encode(model, config, out, context)
+        out.header["start"] = [torch.rand(()).item(), np.random.rand(), random.random()]
+
+
+class FailsToFit(Good):
+    def fit(self, scene, config, context):
+        with (context.workdir.parent / "fits").open("a") as notes:
+            notes.write("x")
+        raise RuntimeError("no convergence")
