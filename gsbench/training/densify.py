@@ -48,7 +48,7 @@ def row_count(params: Mapping[str, Any]) -> int:
 @torch.no_grad()
 def duplicate(params: Params, optimizers: Optimizers, state: State, mask: Tensor) -> None:
     """Append a copy of every Gaussian where `mask` (bool [N]) is true. Copies inherit the statistics."""
-    selected = _indices("mask", mask, row_count(params))
+    selected = _rows(mask, row_count(params))
     _edit(
         params,
         optimizers,
@@ -85,8 +85,8 @@ def split(
         revised_opacity: give each of two parts the opacity 1 - sqrt(1 - o), so that both together let through as much
             light as before (Rota Bulo et al. 2024, "Revising densification", section 4.3); only for two parts.
     """
-    selected = _indices("mask", mask, row_count(params))
-    stay = _indices("mask", ~mask, len(mask))
+    selected = _rows(mask, row_count(params))
+    stay = _rows(mask, len(mask), others=True)
     means, log_scales, quats = (params[k].detach()[selected] for k in ("means", "scales", "quats"))
 
     # In float64 and rounded, so that the exponential does not depend on how torch divides the work among threads.
@@ -121,7 +121,7 @@ def split(
 @torch.no_grad()
 def remove(params: Params, optimizers: Optimizers, state: State, mask: Tensor) -> None:
     """Remove every Gaussian where `mask` (bool [N]) is true; the order of the others stays."""
-    stay = _indices("mask", ~mask, row_count(params))
+    stay = _rows(mask, row_count(params), others=True)
     _edit(
         params,
         optimizers,
@@ -202,10 +202,11 @@ def _halved_logit(logits: Tensor) -> Tensor:
     return (torch.sigmoid(x).log() - torch.log1p(t) - t.log()).to(logits.dtype)
 
 
-def _indices(name: str, mask: Tensor, n: int) -> Tensor:
+def _rows(mask: Tensor, n: int, others: bool = False) -> Tensor:
+    """The indices where `mask` is true, or the others, int64, ascending."""
     if mask.dtype != torch.bool or tuple(mask.shape) != (n,):
-        raise ValueError(f"{name}: expected bool [{n}], got {mask.dtype} {list(mask.shape)}")
-    return mask.nonzero().squeeze(1)
+        raise ValueError(f"mask: expected bool [{n}], got {mask.dtype} {list(mask.shape)}")
+    return (~mask if others else mask).nonzero().squeeze(1)
 
 
 def _edit(
