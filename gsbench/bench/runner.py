@@ -235,7 +235,7 @@ class Job:
             return None
         if stage not in self._announced:
             self._announced.add(stage)
-            self._say("stage-finished", stage, cached=True)
+            self._say_finished(found, cached=True)
         return found
 
     def _obtain(
@@ -294,15 +294,30 @@ class Job:
             raise StageFailedError(self._prefix + stage, f"{type(error).__name__}: {error}", log) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        self._say("stage-finished", stage, seconds=seconds)
+        self._say_finished(result)
         return result
+
+    def _say_finished(self, result: StageResult, *, cached: bool = False) -> None:
+        """One event per stage; what is stored as "decode" is decoding and rendering."""
+        seconds = {result.stage: result.seconds}
+        if result.stage == "decode":
+            decoding = float(result.result["decode_seconds"])
+            seconds = {"decode": decoding, "render": result.seconds - decoding}
+        for stage, value in seconds.items():
+            self._say("stage-finished", stage, cached=cached, seconds=None if cached else value)
 
     def _say(self, kind: EventKind, stage: str, **values: Any) -> None:
         if not (self._prefix and values.get("cached")):  # that a base is there is nothing to tell
             self._emit(JobEvent(job=self.spec.id, kind=kind, stage=self._prefix + stage, **values))
 
     def _progress(self, stage: str) -> Callable[[int, int, Mapping[str, float]], None]:
+        started = stage == "train"
+
         def progress(step: int, total: int, values: Mapping[str, float]) -> None:
+            nonlocal started
+            if not started:
+                started = True
+                self._say("stage-started", stage)
             finite = {name: value for name, value in values.items() if math.isfinite(value)}
             self._say("progress", stage, step=step, total=total, values=finite)
 

@@ -278,6 +278,9 @@ class Store:
         for name, info in found.files.items():
             if info.transient:
                 (found.folder / name).unlink(missing_ok=True)
+        for folder in {(found.folder / name).parent for name, info in found.files.items() if info.transient}:
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
 
     def clean(self) -> None:
         """Remove what runs that were killed left behind. The caller holds the whole folder."""
