@@ -2,9 +2,126 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+
+#: A method that draws the scene's points, and one that fails.
+PLUGIN = """
+import gsbench
+
+GSBENCH_API = 1
+
+
+@gsbench.hookimpl
+def gsbench_methods():
+    rates = (gsbench.RatePoint("small", {"every": 2}), gsbench.RatePoint("large", {"every": 1}))
+    return [
+        gsbench.MethodSpec("points", "toy_method:Points", "the points, drawn", suffix=".ply", rates=rates),
+        gsbench.MethodSpec("broken", "toy_method:Broken", "does not work", suffix=".ply"),
+    ]
+"""
+METHOD = """
+import dataclasses
+import time
+
+import torch
+
+from gsbench import Method, Splats, SplatsModel, field
+from gsbench.formats.ply import read_ply, write_ply
+
+
+@dataclasses.dataclass
+class Config:
+    every: int = field(default=1, stage="encode")
+    seconds: float = 0.0
+
+
+class Points(Method):
+    Config = Config
+    model_class = SplatsModel
+
+    def fit(self, scene, config, context):
+        count = len(scene.points)
+        for step in range(20):
+            context.progress(step, 20, {"loss": 1.0 / (step + 1), "gaussians": count})
+            time.sleep(config.seconds / 20)
+        colors = (scene.points.rgb.float() / 255 - 0.5) / 0.28209479177387814
+        return SplatsModel(
+            Splats(
+                scene.points.xyz.float(),
+                torch.full((count, 3), -2.5),
+                torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(count, 1),
+                torch.full((count,), 3.0),
+                colors[:, None],
+            )
+        )
+
+    def encode(self, model, config, out, context):
+        splats = model.splats()
+        kept = {f.name: getattr(splats, f.name)[:: config.every] for f in dataclasses.fields(splats)}
+        write_ply(out.native(".ply"), Splats(**kept))
+
+    @classmethod
+    def decode(cls, artifact, context):
+        return SplatsModel(read_ply(artifact.path))
+
+
+class Broken(Points):
+    def fit(self, scene, config, context):
+        print("about to fail")
+        raise RuntimeError("no such luck")
+"""
+
+#: Runs a command on a terminal of 100 columns: (command, folder, environment) -> (exit code, what it wrote).
+Terminal = Callable[[Sequence[str], Path, Mapping[str, str]], tuple[int, str]]
+CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+Here = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the methods above are installed."""
+    from gsbench.testing import write_distribution
+
+    folder = tmp_path_factory.mktemp("installed")
+    modules = {"toy_plugin.py": PLUGIN, "toy_method.py": METHOD}
+    write_distribution(folder, "gsbench-toy", modules, entry_points={"toy": "toy_plugin"})
+    return folder
+
+
+@pytest.fixture
+def toy_plugin(toy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The methods above, installed in this process."""
+    from gsbench import hooks
+
+    monkeypatch.syspath_prepend(toy_folder)
+    hooks.unload_plugins()
+    yield
+    hooks.unload_plugins()
+
+
+@pytest.fixture(scope="session")
+def toy_environment(toy_folder: Path) -> dict[str, str]:
+    """Variables of a process in which the methods above are installed."""
+    path = [str(toy_folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+
+
+@pytest.fixture
+def command_line(toy_environment: dict[str, str], tmp_path: Path) -> CommandLine:
+    """A function that runs the command line in a process of its own, in an empty folder."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "gsbench", *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, env=toy_environment, capture_output=True, text=True, timeout=120)
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +150,44 @@ def tiny_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ColmapModel(cameras, images, scene.points.xyz.double().numpy(), scene.points.rgb.numpy()),
     )
     return folder
+
+
+@pytest.fixture
+def here(toy_plugin: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """A function that runs the command line in this process and returns (exit code, stdout, stderr)."""
+    from gsbench.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(a) for a in arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def terminal() -> Terminal:
+    """A function that runs a command with both output streams on one terminal."""
+
+    def run(command: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> tuple[int, str]:
+        leader, follower = pty.openpty()
+        variables = {**environment, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
+        written = b""
+        with subprocess.Popen(
+            command, cwd=cwd, env=variables, stdin=follower, stdout=follower, stderr=follower
+        ) as running:
+            os.close(follower)
+            while True:
+                try:
+                    piece = os.read(leader, 65536)
+                except OSError:  # the other side is closed
+                    break
+                if not piece:
+                    break
+                written += piece
+        os.close(leader)
+        return running.returncode, written.decode()
+
+    return run

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-import pty
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from gsbench.cli.progress import LINE_INTERVAL, Lines, Silence, display, duration, shown
+
+Terminal = Callable[[Sequence[str], Path, Mapping[str, str]], tuple[int, str]]
 
 #: A short run as its events would drive the display.
 SCRIPT = """
@@ -42,27 +44,6 @@ def lines(stream: io.StringIO) -> list[str]:
     written = stream.getvalue().splitlines()
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in written)
     return [line[9:] for line in written]
-
-
-def on_a_terminal(code: str) -> str:
-    """What `code` writes to a terminal of 100 columns (both streams are the terminal)."""
-    leader, follower = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=follower, stdout=follower, stderr=follower, env=environment
-    ):
-        os.close(follower)
-        written = b""
-        while True:
-            try:
-                piece = os.read(leader, 65536)
-            except OSError:  # the other side is closed
-                break
-            if not piece:
-                break
-            written += piece
-    os.close(leader)
-    return written.decode()
 
 
 def test_lines_come_at_most_every_ten_seconds() -> None:
@@ -128,8 +109,8 @@ def test_without_a_terminal_there_are_lines_without_control_characters(tmp_path:
     ]
 
 
-def test_on_a_terminal_there_are_bars_and_the_results_stay() -> None:
-    written = on_a_terminal(SCRIPT)
+def test_on_a_terminal_there_are_bars_and_the_results_stay(terminal: Terminal, tmp_path: Path) -> None:
+    _, written = terminal([sys.executable, "-c", SCRIPT], tmp_path, os.environ)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
     assert "\x1b[?25l" in written, "the cursor is hidden while bars are drawn"
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l"), "and shown again at the end"
@@ -139,7 +120,8 @@ def test_on_a_terminal_there_are_bars_and_the_results_stay() -> None:
     assert "hac demo low: failed in train: [bold]no[/bold]" in text
 
 
-def test_a_dumb_terminal_gets_lines() -> None:
-    text = on_a_terminal("import os; os.environ['TERM'] = 'dumb'\n" + SCRIPT)
+def test_a_dumb_terminal_gets_lines(terminal: Terminal, tmp_path: Path) -> None:
+    code = "import os; os.environ['TERM'] = 'dumb'\n" + SCRIPT
+    _, text = terminal([sys.executable, "-c", code], tmp_path, os.environ)
     assert "\x1b" not in text
     assert "3dgs demo default: train done in 0.6 s" in text
