@@ -8,6 +8,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from gsbench.splats.activation import logistic
+
 #: Number of SH coefficients per channel of each degree.
 SH_BASES: Final = (1, 4, 9, 16, 25)
 
@@ -71,7 +73,7 @@ class Splats:
     @property
     def opacities(self) -> Tensor:
         """Opacities [N] in [0, 1]."""
-        return self.opacity_logits.sigmoid()
+        return logistic(self.opacity_logits)
 
     def to(self, device: torch.device | str) -> Splats:
         """The same Gaussians on another device."""

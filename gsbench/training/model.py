@@ -14,6 +14,7 @@ from gsbench.native import knn_mean_distance
 from gsbench.raster import RenderOptions, rasterization, render
 from gsbench.scenes.scene import PointCloud, View
 from gsbench.splats import Camera, Splats
+from gsbench.splats.activation import logistic
 from gsbench.splats.splats import SH_BASES
 from gsbench.training.density import DensityControl
 from gsbench.training.losses import l1_dssim_loss
@@ -64,7 +65,7 @@ class BaseGaussianModel(DensityControl):
         """The maps from stored to rendered values. Density control expects exp for scales and sigmoid for opacities."""
         self.scaling_activation: Callable[[Tensor], Tensor] = torch.exp
         self.scaling_inverse_activation: Callable[[Tensor], Tensor] = torch.log
-        self.opacity_activation: Callable[[Tensor], Tensor] = torch.sigmoid
+        self.opacity_activation: Callable[[Tensor], Tensor] = logistic
         self.inverse_opacity_activation: Callable[[Tensor], Tensor] = torch.logit
         self.rotation_activation: Callable[[Tensor], Tensor] = torch.nn.functional.normalize
 
@@ -226,7 +227,7 @@ class BaseGaussianModel(DensityControl):
     def live_splats(self) -> Splats:
         """The Gaussians as the rasterizer takes them, in the graph, with all SH degrees, active or not."""
         scaling = self._scaling if self.scaling_activation is torch.exp else self.get_scaling.log()
-        opacity = self._opacity if self.opacity_activation is torch.sigmoid else torch.logit(self.get_opacity)
+        opacity = self._opacity if self.opacity_activation is logistic else self.get_opacity.logit()
         return Splats(self._xyz, scaling, self._rotation, opacity.squeeze(-1), self.get_features)
 
     def render(

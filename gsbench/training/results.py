@@ -61,16 +61,16 @@ class RenderResult:
 
     @cached_property
     def radii(self) -> Tensor:
-        """Radius in pixels of each Gaussian's footprint (the larger axis), int32 [N]; 0 where it is not visible."""
+        """Radius in pixels of each Gaussian's footprint (the larger axis), int32 [N]; 0 where invisible."""
         radii: Tensor = self.meta["radii"][0]
-        larger = torch.maximum(radii[:, 0], radii[:, 1])
-        return larger * self.visibility_filter
+        return torch.maximum(radii[:, 0], radii[:, 1])
 
     @cached_property
     def visibility_filter(self) -> Tensor:
         """True where a Gaussian is visible in this view, bool [N]."""
+        # The rows of invisible Gaussians are zero, those of visible ones positive along both axes.
         radii: Tensor = self.meta["radii"][0]
-        return (radii[:, 0] > 0) & (radii[:, 1] > 0)
+        return radii[:, 0] > 0
 
 
 @dataclass
