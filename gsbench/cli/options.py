@@ -13,7 +13,7 @@ from gsbench.errors import UsageError
 from gsbench.registry import did_you_mean
 
 if TYPE_CHECKING:
-    from gsbench.bench import RunRequest
+    from gsbench.bench import Plan, RunRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -219,6 +219,23 @@ def build_request(
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("_", "-")
         raise UsageError(f"--{option}: {first['msg']}, got {first['input']!r}") from None
+
+
+def build_plan(request: RunRequest, quiet: bool = False) -> Plan:
+    """The plan of a request. Where it has the demo, and this is the first time, that is made before.
+
+    Raises:
+        GsbenchError: as `gsbench.bench.build_plan`.
+    """
+    from gsbench import bench, registry
+    from gsbench.cli.views import make_demo
+    from gsbench.hooks import load_plugins
+
+    load_plugins()
+    for name in request.methods:  # a misspelled method is told at once
+        registry.methods.entry(name)
+    make_demo(request.scenes, quiet)
+    return bench.build_plan(request)
 
 
 def config_defaults(path: Path, command: click.Command) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gsbench.cli.options import build_request, request_options
+from gsbench.cli.options import build_plan, build_request, request_options
 from gsbench.cli.output import json_option, print_json, table_width
 from gsbench.cli.run import print_notes
 from gsbench.cli.tables import Column, Row, text_table
@@ -40,8 +40,6 @@ def command(as_json: bool, schedule: str | None, **options: Any) -> None:
     if schedule is not None:
         _print_schedule(schedule, options, as_json)
         return
-    from gsbench.bench import build_plan
-
     plan = build_plan(build_request(**options))
     states = [(job, missing_stages(job)) for job in plan.jobs]
     if as_json:
@@ -75,9 +73,10 @@ def _row(job: JobSpec, missing: list[str]) -> Row:
 
 def _summary(states: list[tuple[JobSpec, list[str]]]) -> str:
     counts = Counter(stage for _, missing in states for stage in missing)
+    jobs = "1 job" if len(states) == 1 else f"{len(states)} jobs"
     if not counts:
-        return f"{len(states)} jobs, all done"
-    return f"{len(states)} jobs; to do: " + ", ".join(f"{counts[s]} x {s}" for s in STAGES if counts[s])
+        return f"{jobs}, all done"
+    return f"{jobs}; to do: " + ", ".join(f"{counts[s]} x {s}" for s in STAGES if counts[s])
 
 
 def _as_json(plan: Plan, states: list[tuple[JobSpec, list[str]]]) -> dict[str, Any]:

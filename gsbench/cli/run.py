@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gsbench.cli.options import build_request, request_options
+from gsbench.cli.options import build_plan, build_request, request_options
 from gsbench.cli.output import json_option, print_json, table_width
 from gsbench.cli.progress import Display, display
 from gsbench.cli.results import run_output, run_report
@@ -33,9 +33,9 @@ def command(as_json: bool, quiet: bool, **options: Any) -> int:
     where it was. Progress goes to stderr, results to stdout. Exit code 1 if a job failed.
     """  # noqa: D301 (\\b keeps click from filling the examples)
     request = build_request(**options)
-    from gsbench.bench import build_plan, run_plan
+    from gsbench.bench import run_plan
 
-    plan = build_plan(request)
+    plan = build_plan(request, quiet)
     print_notes(plan)
     with display(len(plan.jobs), quiet) as shown:
         records = run_plan(plan, Events({job.id: title(job) for job in plan.jobs}, shown))
