@@ -6,6 +6,7 @@ the log of the stage that printed it. The exit code is 0 if the record says "ok"
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -40,6 +41,7 @@ def main(path: Path, *, lifeline: bool = False) -> int:
 
     from gsbench.bench.model import JOB_PROTOCOL, JobEvent, JobSpec
 
+    faulthandler.enable()
     if lifeline:
         threading.Thread(target=_end_with_driver, daemon=True).start()
     try:

@@ -10,6 +10,7 @@ and ``scratch`` (home and temporary files), and ``root``, where a file system of
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import importlib.util
 import json
@@ -52,6 +53,7 @@ def main(path: Path, *, inside: bool = False) -> int:
         path: of the request.
         inside: whether the namespaces are there already.
     """
+    faulthandler.enable()
     request: dict[str, Any] = json.loads(path.read_text())
     folder = path.parent
     try:

@@ -48,7 +48,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     yield do
     forget()
     for module in set(sys.modules) - before:
-        if str(root) in str(getattr(sys.modules[module], "__file__", "")):
+        if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
             del sys.modules[module]
 
 
