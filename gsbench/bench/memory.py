@@ -79,8 +79,9 @@ def available_bytes() -> int | None:
 
 def _reclaimable(folder: Path) -> int:
     """Bytes of file cache that a control group counts as used and gives back when asked."""
-    found = re.search(r"^(?:total_)?inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
-    return int(found[1]) if found else 0
+    lines = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    values = {fields[0]: int(fields[1]) for fields in lines if len(fields) == 2}
+    return values.get("total_inactive_file", values.get("inactive_file", 0))
 
 
 def _control_groups(controller: str) -> Iterator[Path]:
@@ -93,6 +94,6 @@ def _control_groups(controller: str) -> Iterator[Path]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "" or controller in controllers.split(","):
-            top = root if controllers == "" else root / controllers
+            top = root if controllers == "" else root / controller
             for part in (PurePosixPath(path), *PurePosixPath(path).parents):
                 yield top / part.relative_to("/")

@@ -247,6 +247,8 @@ class Job:
             return found
         if not self._execute:
             raise StageMissingError(f"{stage} of {self.spec.id}")
+        if self._base is not None:
+            self._base.decoded()  # now, so that it is told of and logged by itself
         key = keys.digest(inputs)
         with self.store.stage_lock(stage, key):
             # Another job may have computed it while this one waited for the lock.

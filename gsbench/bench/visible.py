@@ -23,7 +23,6 @@ from typing import Any, Final
 from gsbench import registry
 from gsbench.errors import JobError, PluginError
 from gsbench.hooks import distribution_files, load_plugins
-from gsbench.hooks.discovery import canonical_name
 from gsbench.methods import MethodSpec
 
 #: File name endings of compiled code.
@@ -93,10 +92,9 @@ def take_inventory() -> Visible:
     site_dirs = tuple(entry for entry in folders if entry in _site_dirs())
     listed: dict[str, dict[str, int]] = {}
     open_roots: list[str] = []
-    compiled: dict[str, list[Path]] = {}
     for distribution in importlib.metadata.distributions(path=list(folders)):
-        _add_listed(distribution, site_dirs, listed, open_roots, compiled)
-    code, code_folders = _code(listed, compiled)
+        _add_listed(distribution, site_dirs, listed, open_roots)
+    code, code_folders = _code(listed)
     library = native.library_path().resolve()
     code.add(library)
     return Visible(
@@ -140,7 +138,6 @@ def _add_listed(
     site_dirs: Iterable[str],
     listed: dict[str, dict[str, int]],
     open_roots: list[str],
-    compiled: dict[str, list[Path]],
 ) -> None:
     """Add what `distribution` registered in its RECORD."""
     root = os.path.realpath(str(distribution.locate_file("")))
@@ -155,17 +152,17 @@ def _add_listed(
         if len(row) < 3 or row[0].startswith(("/", "..")):
             continue
         files[row[0]] = int(row[2]) if trusted and row[2].isdecimal() else -1
-        if row[0].endswith(_COMPILED):
-            compiled.setdefault(canonical_name(distribution.metadata["Name"]), []).append(Path(root, row[0]))
 
 
-def _code(listed: Mapping[str, Mapping[str, int]], compiled: Mapping[str, list[Path]]) -> tuple[set[Path], set[str]]:
+def _code(listed: Mapping[str, Mapping[str, int]]) -> tuple[set[Path], set[str]]:
     """The files of gsbench and every loaded plugin, and the folders they lie in."""
     files: set[Path] = set()
     folders: set[str] = set()
     unlisted: set[Path] = set()
     for name in dict.fromkeys(row.distribution for row in load_plugins() if row.status == "ok"):
-        files.update(path.resolve() for path in compiled.get(canonical_name(name), []) if path.is_file())
+        distribution = importlib.metadata.distribution(name)
+        compiled = [distribution.locate_file(file) for file in distribution.files or [] if file.suffix in _COMPILED]
+        files.update(path.resolve() for path in map(Path, map(str, compiled)) if path.is_file())
         for relative, path in distribution_files(name).items():
             depth = len(PurePosixPath(relative).parts)
             files.add(path.resolve())

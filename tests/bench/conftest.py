@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,15 @@ import torch
 from PIL import Image
 
 from gsbench import hooks
+from gsbench.artifact import open_artifact
 from gsbench.bench import keys
 from gsbench.bench.model import JobSpec, Plan, RunRequest
 from gsbench.bench.plan import build_plan
+from gsbench.bench.sealed import SealedArtifactError, SealedResult, Timing
+from gsbench.bench.sealed_work import hash_decoded
+from gsbench.bench.visible import Visible, take_inventory
+from gsbench.errors import ArtifactError
+from gsbench.methods import Context
 from gsbench.scenes.colmap import ColmapCamera, ColmapImage, ColmapModel, write_model
 from gsbench.splats import Camera
 from gsbench.testing.installed import write_distribution
@@ -106,3 +112,48 @@ def cameras() -> list[Camera]:
     """Two cameras of different sizes."""
     intrinsics = torch.tensor([[20.0, 0.0, 8.0], [0.0, 20.0, 6.0], [0.0, 0.0, 1.0]])
     return [Camera("a", torch.eye(4), intrinsics, 16, 12), Camera("b", torch.eye(4), intrinsics, 9, 7)]
+
+
+@pytest.fixture
+def unsealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decodes in this process, which takes no seconds, for tests of what is around the sealed decoder."""
+    monkeypatch.setattr("gsbench.bench.stages.decode_sealed", _decode_here)
+
+
+def _decode_here(
+    method: str,
+    artifact: Path,
+    cameras: Sequence[Camera],
+    background: torch.Tensor,
+    device: str,
+    threads: int,
+    out: Path,
+    *,
+    inventory: Visible,
+    log: Path,
+    progress: Callable[[int], None],
+    timeout: float | None,
+) -> SealedResult:
+    assert log.is_file()
+    take_inventory().check_unchanged(inventory)
+    cls = hooks.method_class(method)
+    try:
+        decoded = cls.decode(open_artifact(artifact, method), Context(torch.device(device), threads, 0, out))
+    except ArtifactError as error:
+        raise SealedArtifactError("decode", str(error)) from error
+    (out / "frames").mkdir()
+    frames = []
+    for index, camera in enumerate(cameras):
+        frames.append(out / "frames" / f"{index:04d}.npy")
+        np.save(frames[-1], decoded.render(camera, background).numpy())
+        progress(index + 1)
+    return SealedResult(
+        frames=frames,
+        timing=Timing(0.25, tuple(float(2 + index) for index in range(len(cameras)))),
+        isolation="audit-hook",
+        gaussians=len(decoded.splats()),
+        anchors=None,
+        decoded_sha256=hash_decoded(decoded),
+        peak_host_bytes=123,
+        peak_gpu_bytes=None,
+    )

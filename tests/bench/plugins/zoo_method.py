@@ -67,7 +67,7 @@ class Dots(Method):
         mode: Literal["fast", "good"] = "fast"
         inner: Inner = dataclasses.field(default_factory=Inner)
         trace: str = ""
-        seconds: float = 0.0
+        hold: str = ""
 
         def __post_init__(self):
             if self.bits < 1:
@@ -85,7 +85,8 @@ class Dots(Method):
         colors = torch.stack([view.pixels.float().mean(dim=(0, 1)) / 255 for view in scene.train]).mean(dim=0)
         steps = 10
         for step in range(steps):
-            time.sleep(config.seconds / steps)
+            while config.hold and Path(config.hold).exists():
+                time.sleep(0.02)
             context.progress(step + 1, steps, {"loss": 1.0 / (step + 1), "odd": float("nan")})
         return DotsModel(means, config.gain * colors.expand(len(means), 3).contiguous())
 
