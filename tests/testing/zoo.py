@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import random
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +120,8 @@ class WorkFolder(Good):
         out.header["made in"] = str(context.workdir)
 
 
-SIDE_FILE = Path(tempfile.gettempdir()) / f"gsbench-zoo-{os.environ.get('GSBENCH_ZOO', 'none')}"
+#: Where the test wants it.
+SIDE_FILE = Path("@SIDE_FILE@")
 
 
 class SideFile(Good):
