@@ -41,7 +41,8 @@ def main(path: Path, *, lifeline: bool = False) -> int:
 
     from gsbench.bench.model import JOB_PROTOCOL, JobEvent, JobSpec
 
-    faulthandler.enable()
+    if not faulthandler.is_enabled():
+        faulthandler.enable(2)
     if lifeline:
         threading.Thread(target=_end_with_driver, daemon=True).start()
     try:
