@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -347,7 +348,8 @@ class BaseGaussianModel(DensityControl):
     def training_state(self) -> dict[str, Any]:
         """What `state` leaves out and training needs: optimizer, statistics, generator. Subclasses add their own."""
         return {
-            "optimizer": self.optimizer.state_dict(),
+            # Of the tensors themselves, which training goes on to change.
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "statistics": {name: value.detach().clone() for name, value in self.statistics().items()},
             "generator": self.generator.get_state(),
         }

@@ -142,7 +142,7 @@ class Trainer:
         self.step += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training needs to go on from the next step as if it had not been interrupted."""
+        """Copies of everything that training needs to go on from the next step as if it had not been interrupted."""
         return {
             "step": self.step,
             "model": self.model.state(),

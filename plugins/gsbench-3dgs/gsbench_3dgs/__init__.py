@@ -1,0 +1,1 @@
+"""The method 3dgs: plain 3D Gaussian Splatting."""
