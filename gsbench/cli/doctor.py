@@ -6,6 +6,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -24,7 +25,6 @@ DOCTOR_SCHEMA: Final = "gsbench.doctor/1"
 #: ok: it works. missing: it is not there, and gsbench works without it. failed: it is there, or must be, and is broken.
 Status = Literal["ok", "missing", "failed"]
 
-_PACKAGES: Final = ("numpy", "pandas", "pillow", "pydantic", "pluggy", "click", "rich", "safetensors", "filelock")
 _COLORS: Final = {"ok": "green", "missing": "yellow", "failed": "red"}
 
 
@@ -94,8 +94,11 @@ def _gsbench() -> Iterable[Check]:
 
 
 def _packages() -> Iterable[Check]:
+    """What gsbench-core requires, extras aside."""
+    texts = [text for text in importlib.metadata.requires("gsbench-core") or [] if "extra ==" not in text]
+    names = [match[0] for text in texts if (match := re.match(r"[A-Za-z0-9._-]+", text))]
     found, lacking = [], []
-    for name in _PACKAGES:
+    for name in names:
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
