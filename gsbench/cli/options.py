@@ -203,14 +203,14 @@ def build_request(
     Raises:
         UsageError: if methods or scenes are missing, or a value is refused.
     """
-    from pydantic import ValidationError
-
-    from gsbench.bench import RunRequest
-
     if not methods:
         raise UsageError("no method is given; expected --methods NAME, such as --methods 3dgs (see: gsbench plugins)")
     if not scenes:
         raise UsageError("no scene is given; expected --scenes NAME, such as --scenes demo or --scenes path:/my/scene")
+    from pydantic import ValidationError
+
+    from gsbench.bench import RunRequest
+
     given = {"methods": methods, "scenes": scenes, "rates": rates, "seeds": seeds, **others}
     given["metrics"] = others.get("metrics") or None
     try:
