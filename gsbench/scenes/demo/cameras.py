@@ -13,8 +13,8 @@ from gsbench.scenes.demo.vectors import Floats, Rays, Vec, circle
 
 WIDTH: Final = 256
 HEIGHT: Final = 192
-#: Pixels; a horizontal field of view of 54 degrees.
-FOCAL: Final = 250.0
+#: Pixels; a horizontal field of view of 51 degrees.
+FOCAL: Final = 270.0
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Row:
 
 #: The middle of the arcs and their length, in turns.
 MIDDLE: Final = 0.70
-ARC: Final = 0.44
-LOW: Final = Row(16, 0.50, 2.35, 0.20, True)
+ARC: Final = 0.40
+LOW: Final = Row(16, 0.62, 2.35, 0.19, True)
 ROWS: Final = (
-    Row(14, 0.92, 2.25, 0.16, False),
-    Row(14, 1.34, 2.00, 0.12, True),
-    Row(12, 1.74, 1.62, 0.08, False),
+    Row(15, 0.96, 2.20, 0.14, False),
+    Row(14, 1.30, 2.02, 0.12, True),
+    Row(11, 1.64, 1.72, 0.08, False),
 )
 #: The walk begins near the middle of the lowest row, climbs the others, and ends where it began: with every eighth
 #: view held out, none of those is at the end of a row, where no other view would be beside it.
-BEGIN: Final = 9
+BEGIN: Final = 11
 VIEWS: Final = LOW.views + sum(r.views for r in ROWS)
 
 
@@ -107,7 +107,7 @@ def _views(row: Row, seed: int) -> list[Pose]:
         place = (k + 0.5 + 0.3 * (_sway(k, 0.37, seed) - 0.5)) / row.views - 0.5
         c, s = circle(MIDDLE + ARC * (place if row.to_right else -place))
         distance = row.distance + 0.30 * (_sway(k, 0.29, seed) - 0.5)
-        height = row.height + 0.20 * (_sway(k, 0.23, seed) - 0.5)
+        height = row.height + 0.16 * (_sway(k, 0.23, seed) - 0.5)
         aim = (0.12 * (_sway(k, 0.41, seed) - 0.5), 0.12 * (_sway(k, 0.31, seed) - 0.5), row.aim)
         result.append(look_at((distance * c, distance * s, height), aim))
     return result

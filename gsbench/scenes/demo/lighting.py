@@ -21,7 +21,7 @@ from gsbench.scenes.demo.tracer import Tracer, occluded
 from gsbench.scenes.demo.vectors import Floats, Ints, Rays, Vec, circle
 
 #: Rays that are traced at once: large enough to hide the cost of a NumPy call, small enough for the cache.
-WAVE: Final = 1 << 16
+WAVE: Final = 1 << 15
 #: Side of the grid of points on a lamp.
 KEY_GRID: Final = 4
 FILL_GRID: Final = 5
@@ -135,7 +135,7 @@ def _probe(stage: Tracer, shape: Shape) -> Probe:
     def seen(patch: _Patch, number: Ints) -> Vec:
         spread = _sphere_points(6)
         d = patch.normals + Vec(spread.x[number], spread.y[number], spread.z[number]) * 0.09
-        return stage.scattered(Rays(patch.points, d.normalized()), lamps=12.0)
+        return stage.scattered(Rays(patch.points, d.normalized()), lamps=5.0)
 
     mirror = _accumulate(around(24), 6, seen)
     matt_patch = around(10)
@@ -146,38 +146,26 @@ def _probe(stage: Tracer, shape: Shape) -> Probe:
 
 
 def light(things: Sequence[Thing]) -> Tracer:
-    """Compute the stored light of the scene."""
-    lit = [n for n, thing in enumerate(things) if thing.texels]
+    """Compute the stored light of the scene.
 
-    def coarse(number: int) -> int:
-        return max(8, things[number].texels // 3)
+    The key lamp is small and casts sharp shadows, so its light is computed for every texel. The light of the fill lamp
+    and of the surroundings is smooth, so it is computed for a third of the texels in each direction.
+    """
+    lit = {number: thing for number, thing in enumerate(things) if thing.texels}
+    coarse = {number: max(8, thing.texels // 3) for number, thing in lit.items()}
+    key, fill = _from_lamp(things, KEY, KEY_GRID), _from_lamp(things, FILL, FILL_GRID)
+    direct = {
+        n: LightMap(t.shape, _accumulate(_patch(t.shape, t.texels), KEY_GRID**2, key), t.texels) for n, t in lit.items()
+    }
+    smooth = {n: _accumulate(_patch(t.shape, coarse[n]), FILL_GRID**2, fill) for n, t in lit.items()}
 
-    def direct(number: int) -> Floats:
-        return _accumulate(
-            _patch(things[number].shape, things[number].texels), KEY_GRID**2, _from_lamp(things, KEY, KEY_GRID)
-        )
+    def maps() -> list[LightMap | None]:
+        return [direct[n].plus(smooth[n], coarse[n]) if n in lit else None for n in range(len(things))]
 
-    def fill(number: int) -> Floats:
-        return _accumulate(
-            _patch(things[number].shape, coarse(number)), FILL_GRID**2, _from_lamp(things, FILL, FILL_GRID)
-        )
-
-    def maps(indirect: dict[int, Floats]) -> list[LightMap | None]:
-        return [
-            LightMap(t.shape, directs[n], t.texels, indirect[n], coarse(n)) if t.texels else None
-            for n, t in enumerate(things)
-        ]
-
-    directs = {n: direct(n) for n in lit}
-    fills = {n: fill(n) for n in lit}
-    once = Tracer(things[:STAGE], maps(fills)[:STAGE], ())
-    probes = [_probe(once, thing.shape) for thing in things]
-    everything = Tracer(things, maps(fills), probes)
-
-    def gather(number: int) -> Floats:
-        patch = _patch(things[number].shape, coarse(number))
-        scattered = _accumulate(patch, GATHER, _gathered(everything, GATHER))
-        return fills[number] + scattered * np.float32(LATER_BOUNCES)
-
-    indirect = {n: gather(n) for n in lit}
-    return Tracer(things, maps(indirect), probes)
+    stage = Tracer(things[:STAGE], maps()[:STAGE], ())
+    probes = [_probe(stage, thing.shape) for thing in things]
+    scattered = _gathered(Tracer(things, maps(), probes), GATHER)
+    for n, t in lit.items():
+        once = _accumulate(_patch(t.shape, coarse[n]), GATHER, scattered)
+        smooth[n] = smooth[n] + once * np.float32(LATER_BOUNCES)
+    return Tracer(things, maps(), probes)

@@ -36,20 +36,24 @@ def bilinear(table: Floats, texels: int, face: Index, u: Floats, v: Floats) -> V
 class LightMap:
     """Light that arrives at a surface, per unit of reflectance: a matt surface of color k looks like k times this.
 
-    Direct light has sharp shadows and fine texels; indirect light is smooth and has coarse ones.
-    Tables are float32 [3, faces * texels^2].
+    `table` is float32 [3, faces * texels^2].
     """
 
     shape: Shape
-    direct: Floats
+    table: Floats
     texels: int
-    indirect: Floats
-    coarse: int
 
     def at(self, p: Vec) -> Vec:
         """The light at points of the surface."""
         face, u, v = self.shape.chart(p)
-        return bilinear(self.direct, self.texels, face, u, v) + bilinear(self.indirect, self.coarse, face, u, v)
+        return bilinear(self.table, self.texels, face, u, v)
+
+    def plus(self, table: Floats, texels: int) -> LightMap:
+        """With the light of a map of the same surface with other texels added."""
+        u, v = centers(self.texels)
+        face = np.repeat(np.arange(self.shape.faces), u.size)
+        more = bilinear(table, texels, face, np.tile(u, self.shape.faces), np.tile(v, self.shape.faces))
+        return LightMap(self.shape, self.table + np.stack([more.x, more.y, more.z]), self.texels)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from gsbench.scenes.demo.noise import cell, clouds2, clouds3, noise2, step, tent, whole
+from gsbench.scenes.demo.noise import cell, clouds2, clouds3, noise2, noise3, step, tent, whole
 from gsbench.scenes.demo.vectors import Floats, Index, Vec, choose, mix, turns
 
 Paint = Callable[[Vec, Vec, Index], Vec]
@@ -56,16 +56,15 @@ def planks(u: Floats, v: Floats, width: float, tones: tuple[RGB, RGB, RGB]) -> V
     """Boards along u with grain, knots of darker wood, and gaps between them."""
     row = whole(v * (1.0 / width))
     shift = cell(row, 7) * 40.0
-    grain = clouds2(u * 1.6 + shift, v * 13.0, 2)
+    grain = noise2(u * 1.4 + shift, v * 11.0)
     rings = tent(clouds2(u * 0.8 + shift, v * 3.5, 2) * 4.0)
-    wood = mix(color(tones[0]), color(tones[1]), np.clip(0.65 * grain + 0.45 * rings, 0.0, 1.0))
+    wood = mix(color(tones[0]), color(tones[1]), np.clip(0.3 + 0.3 * grain + 0.3 * rings, 0.0, 1.0))
     wood = wood * (0.6 + 0.6 * cell(row, 3))
     gap = step(tent(v * (1.0 / width)), 0.09, 0.05)
     return mix(color(tones[2]), wood, gap)
 
 
 OAK: Final = ((0.30, 0.13, 0.045), (0.74, 0.46, 0.21), (0.045, 0.02, 0.01))
-BLUE_WOOD: Final = ((0.03, 0.10, 0.17), (0.13, 0.30, 0.38), (0.008, 0.02, 0.03))
 
 
 def table_top(p: Vec, n: Vec, part: Index) -> Vec:
@@ -73,7 +72,7 @@ def table_top(p: Vec, n: Vec, part: Index) -> Vec:
     wood = planks(p.x, p.y, 0.23, OAK)
     radius = np.sqrt(p.x * p.x + p.y * p.y)
     band = step(radius, 1.00, 0.01) * (1.0 - step(radius, 1.07, 0.01))
-    u = tent(turns(p.x, p.y) * 32.0)
+    u = tent(turns(p.x, p.y) * 28.0)
     teeth = step(u, 0.5, 0.2)
     inlay = mix(color((0.05, 0.018, 0.012)), color((0.80, 0.62, 0.36)), teeth)
     wood = mix(wood, inlay, band)
@@ -83,26 +82,26 @@ def table_top(p: Vec, n: Vec, part: Index) -> Vec:
 def chess_board(p: Vec, n: Vec, part: Index) -> Vec:
     """Marble and walnut squares of ten centimeters in a frame."""
     i, j = whole(p.x * 10.0), whole(p.y * 10.0)
-    veins = tent(clouds2(p.x * 9.0 + cell(i, j) * 9.0, p.y * 9.0) * 4.0)
-    light = mix(color((0.85, 0.80, 0.70)), color((0.52, 0.44, 0.36)), step(veins, 0.75, 0.4))
-    dark = mix(color((0.10, 0.035, 0.015)), color((0.24, 0.09, 0.04)), clouds2(p.x * 12.0, p.y * 50.0))
+    veins = tent(noise2(p.x * 9.0 + cell(i, j) * 9.0, p.y * 9.0) * 2.0)
+    light = mix(color((0.85, 0.80, 0.70)), color((0.62, 0.55, 0.45)), step(veins, 0.75, 0.4))
+    dark = mix(color((0.10, 0.035, 0.015)), color((0.24, 0.09, 0.04)), noise2(p.x * 6.0, p.y * 20.0))
     squares = choose((i + j) % 2 == 0, light, dark)
     edge = np.maximum(np.abs(p.x), np.abs(p.y))
-    frame = mix(color((0.55, 0.30, 0.10)), color((0.32, 0.14, 0.05)), clouds2(p.x * 20.0, p.y * 20.0))
+    frame = mix(color((0.55, 0.30, 0.10)), color((0.32, 0.14, 0.05)), noise2(p.x * 8.0, p.y * 8.0))
     return mix(squares, frame, step(edge, 0.40, 0.005))
 
 
 def globe(p: Vec, n: Vec, part: Index) -> Vec:
     """Seas and continents, snow at the poles, and a grid of meridians and parallels."""
-    height = clouds3(p.x * 1.7 + 4.2, p.y * 1.7 + 1.9, p.z * 1.7 + 7.3, 4)
+    height = clouds3(p.x * 1.7 + 4.2, p.y * 1.7 + 1.9, p.z * 1.7 + 7.3, 3)
     land = step(height, 0.50, 0.02)
-    detail = clouds3(p.x * 6.0, p.y * 6.0, p.z * 6.0, 2)
+    detail = noise3(p.x * 4.0, p.y * 4.0, p.z * 4.0)
     sea = mix(color((0.015, 0.09, 0.26)), color((0.06, 0.32, 0.50)), step(height, 0.42, 0.2))
     ground = mix(color((0.12, 0.30, 0.07)), color((0.72, 0.50, 0.22)), step(detail, 0.5, 0.3))
     map_ = mix(sea, ground, land)
     snow = step(np.abs(p.z) + 0.2 * (detail - 0.5), 0.86, 0.05)
     map_ = mix(map_, color((0.85, 0.88, 0.90)), snow)
-    lines = np.maximum(step(tent(p.z * 3.0 + 0.5), 0.91, 0.05), step(tent(turns(p.x, p.y) * 12.0 + 0.5), 0.95, 0.04))
+    lines = np.maximum(step(tent(p.z * 2.0 + 0.5), 0.94, 0.04), step(tent(turns(p.x, p.y) * 8.0 + 0.5), 0.965, 0.03))
     return mix(map_, color((0.90, 0.80, 0.50)), lines * 0.8)
 
 
@@ -132,7 +131,7 @@ def marble(base: RGB, vein: RGB, scale: float) -> Paint:
 
     def paint(p: Vec, n: Vec, part: Index) -> Vec:
         bend = clouds3(p.x * scale, p.y * scale, p.z * scale, 3)
-        lines = tent(bend * 5.0 + p.z * 0.8)
+        lines = tent(bend * 3.5 + p.z * 0.8)
         return mix(color(base), color(vein), step(lines, 0.68, 0.35))
 
     return paint

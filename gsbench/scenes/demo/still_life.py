@@ -60,7 +60,7 @@ class Lamp:
 
 
 KEY: Final = Lamp((1.1, -1.3, CEILING), (0.30, 0.30), (88.0, 78.0, 62.0), (0.80, 0.45))
-FILL: Final = Lamp((-1.5, 0.4, CEILING), (0.9, 0.8), (3.0, 3.6, 4.6), (0.01, 0.0))
+FILL: Final = Lamp((-1.5, 0.4, CEILING), (0.9, 0.8), (1.6, 1.95, 2.5), (0.01, 0.0))
 LAMPS: Final = (KEY, FILL)
 
 
@@ -100,7 +100,7 @@ def _bouquet(foot: Point) -> tuple[Rods, Rods]:
     x, y, z = foot
     for k in range(9):
         c, s = circle(k / 9 + 0.03 * (k % 2))
-        lean, tall = (0.10, 0.34) if k % 3 == 0 else (0.19, 0.26 - 0.02 * (k % 2))
+        lean, tall = (0.09, 0.27) if k % 3 == 0 else (0.18, 0.19 - 0.02 * (k % 2))
         tip = (x + lean * c, y + lean * s, z + tall)
         stems.append(((x + 0.05 * c, y + 0.05 * s, z - 0.05), tip, 0.006))
         buds.append((tip, (tip[0], tip[1], tip[2] + 0.012), 0.034 if k % 3 else 0.042))
@@ -108,11 +108,11 @@ def _bouquet(foot: Point) -> tuple[Rods, Rods]:
 
 
 def _build() -> tuple[Thing, ...]:
-    gold, steel = (0.83, 0.58, 0.22), (0.62, 0.64, 0.66)
+    brass, enamel = (0.50, 0.31, 0.09), (0.10, 0.16, 0.22)
     globe_center = (-0.06, 0.10, 0.47)
-    basket, hoops = _hyperboloid((-0.56, -0.42, 0.0), 0.21, 0.42, 11, 0.0065)
+    basket, hoops = _hyperboloid((-0.56, -0.42, 0.0), 0.21, 0.42, 8, 0.008)
     vase_foot = (0.52, -0.34, 0.0)
-    stems, buds = _bouquet((vase_foot[0], vase_foot[1], 0.56))
+    stems, buds = _bouquet((vase_foot[0], vase_foot[1], 0.52))
     middle = (FLOOR + CEILING) / 2
     return (
         Thing(
@@ -125,10 +125,8 @@ def _build() -> tuple[Thing, ...]:
         Thing("table", Disc((0.0, 0.0, 0.0), 1.13), paints.table_top, mirror=0.04, brushed=True, texels=160),
         Thing(
             "rim",
-            Lathe((0.0, 0.0, -0.06), 0.06, (1.12, 1.155, 1.165, 1.12)),
+            Lathe((0.0, 0.0, -0.06), 0.06, (1.12, 1.155, 1.165, 1.092)),
             paints.plain((0.16, 0.06, 0.02)),
-            mirror=0.04,
-            brushed=True,
             texels=24,
         ),
         Thing(
@@ -148,39 +146,36 @@ def _build() -> tuple[Thing, ...]:
         Thing(
             "stand",
             Lathe((globe_center[0], globe_center[1], 0.04), 0.20, (0.17, 0.14, 0.04, 0.03, 0.05, 0.03)),
-            paints.plain(gold),
-            mirror=0.5,
-            metal=True,
+            paints.plain(brass),
+            mirror=0.15,
             brushed=True,
+            texels=24,
         ),
         Thing("globe", Sphere(globe_center, 0.25), paints.globe, mirror=0.04, texels=56),
         Thing(
             "armillary",
-            _armillary(globe_center, 0.30, 0.0085),
-            paints.plain(gold),
-            mirror=0.8,
-            metal=True,
+            _armillary(globe_center, 0.30, 0.0095),
+            paints.plain(brass),
+            mirror=0.15,
             brushed=True,
         ),
         Thing(
             "vase",
-            Lathe(vase_foot, 0.56, (0.10, 0.10, 0.16, 0.22, 0.20, 0.10, 0.065, 0.09, 0.11)),
+            Lathe(vase_foot, 0.52, (0.10, 0.10, 0.16, 0.22, 0.20, 0.10, 0.065, 0.09, 0.11)),
             paints.vase,
             mirror=0.05,
             texels=56,
         ),
         Thing("stems", stems, paints.plain((0.07, 0.22, 0.04))),
         Thing("buds", buds, paints.per_part(((0.85, 0.16, 0.10), (0.90, 0.62, 0.08), (0.80, 0.30, 0.50)))),
-        Thing("basket", basket, paints.plain(steel), mirror=0.6, metal=True, brushed=True),
-        Thing("hoops", hoops, paints.plain(steel), mirror=0.6, metal=True, brushed=True),
+        Thing("basket", basket, paints.plain(enamel)),
+        Thing("hoops", hoops, paints.plain(enamel)),
         Thing("orange ball", Sphere((-0.56, -0.42, 0.125), 0.12), paints.beach_ball, mirror=0.04, texels=32),
-        Thing(
-            "chrome ball", Sphere((0.06, -0.66, 0.14), 0.14), paints.plain((0.90, 0.91, 0.92)), mirror=0.9, metal=True
-        ),
+        Thing("blue ball", Sphere((0.06, -0.66, 0.13), 0.13), paints.plain((0.02, 0.05, 0.16)), mirror=0.18, texels=24),
         Thing(
             "green ball",
             Sphere((-0.66, 0.40, 0.15), 0.15),
-            paints.marble((0.03, 0.24, 0.14), (0.62, 0.72, 0.50), 1.6),
+            paints.marble((0.03, 0.24, 0.14), (0.62, 0.72, 0.50), 1.3),
             mirror=0.05,
             texels=32,
         ),

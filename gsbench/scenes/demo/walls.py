@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gsbench.scenes.demo.noise import cell, chips, clouds2, noise2, step, tent, whole
-from gsbench.scenes.demo.paints import BLUE_WOOD, OAK, color, palette, planks
+from gsbench.scenes.demo.paints import OAK, color, palette, planks
 from gsbench.scenes.demo.vectors import Floats, Index, Vec, choose, mix
 
 #: A pattern on a flat surface, in meters from its middle.
@@ -15,40 +15,45 @@ Plane = Callable[[Floats, Floats], Vec]
 
 
 def _brick(u: Floats, v: Floats) -> Vec:
-    """Courses of bricks with mortar, every brick of its own tone, some of them whitewashed."""
-    row = whole(v * (1.0 / 0.27))
-    along = u * (1.0 / 0.66) + 0.5 * (row % 2).astype(np.float32)
+    """Courses of large bricks with mortar, every brick of its own tone."""
+    row = whole(v * (1.0 / 0.34))
+    along = u * (1.0 / 0.80) + 0.5 * (row % 2).astype(np.float32)
     column = whole(along)
-    tone = cell(column, row)
-    rough = clouds2(u * 3.5, v * 5.0, 2)
-    brick = palette(
-        ((0.42, 0.12, 0.06), (0.55, 0.20, 0.10), (0.30, 0.09, 0.06), (0.62, 0.30, 0.16), (0.66, 0.56, 0.46)), tone
-    )
-    brick = brick * (0.7 + 0.6 * rough)
-    mortar = np.minimum(step(tent(v * (1.0 / 0.27)), 0.16, 0.12), step(tent(along), 0.065, 0.05))
-    return mix(color((0.52, 0.48, 0.42)), brick, mortar)
+    brick = palette(((0.36, 0.13, 0.08), (0.43, 0.17, 0.10), (0.30, 0.11, 0.08), (0.46, 0.21, 0.13)), cell(column, row))
+    brick = brick * (0.85 + 0.3 * noise2(u * 2.0, v * 3.0))
+    mortar = np.minimum(step(tent(v * (1.0 / 0.34)), 0.13, 0.12), step(tent(along), 0.055, 0.05))
+    return mix(color((0.27, 0.21, 0.17)), brick, mortar)
 
 
-def _wallpaper(u: Floats, v: Floats) -> Vec:
-    """Green stripes with lozenges."""
-    stripe = step(tent(u * 1.5), 0.5, 0.08)
-    ground = mix(color((0.10, 0.26, 0.16)), color((0.30, 0.46, 0.28)), stripe)
-    lozenge = np.abs(tent(u * 1.5 + 0.5) - 0.5) + np.abs(tent(v * 1.2) - 0.5)
-    ground = mix(ground, color((0.78, 0.64, 0.26)), 1.0 - step(lozenge, 0.26, 0.08))
-    ground = mix(ground, color((0.45, 0.07, 0.05)), 1.0 - step(lozenge, 0.10, 0.06))
-    return ground * (0.8 + 0.4 * noise2(u * 2.5, v * 2.5))
+def _plaster(u: Floats, v: Floats) -> Vec:
+    """Green plaster with large, faint lozenges above a rail and oak panels."""
+    lozenge = np.abs(tent(u * 0.8 + 0.5) - 0.5) + np.abs(tent(v * 0.7 + 0.3) - 0.5)
+    green = mix(color((0.10, 0.24, 0.17)), color((0.16, 0.33, 0.22)), step(lozenge, 0.5, 0.1))
+    green = green * (0.8 + 0.4 * noise2(u * 1.3, v * 1.3))
+    panels = mix(color((0.06, 0.025, 0.012)), color((0.27, 0.13, 0.06)), step(tent(u * 1.1), 0.10, 0.06))
+    panels = panels * (0.75 + 0.5 * noise2(u * 5.0, v * 1.0))
+    rail = color((0.38, 0.22, 0.10)) * np.ones_like(u)
+    return choose(v < -0.42, panels, choose(v < -0.34, rail, green))
+
+
+def _boards(u: Floats, v: Floats) -> Vec:
+    """Wide blue boards, each of its own tone."""
+    board = u * (1.0 / 0.6)
+    blue = mix(color((0.05, 0.13, 0.18)), color((0.10, 0.22, 0.27)), cell(whole(board), 5))
+    blue = blue * (0.85 + 0.3 * noise2(u * 3.0, v * 0.9))
+    return mix(color((0.02, 0.05, 0.07)), blue, step(tent(board), 0.07, 0.06))
 
 
 def _blocks(u: Floats, v: Floats) -> Vec:
     """An abstract painting: rectangles of plain colors with black lines."""
-    tilted = noise2(np.floor(v * 3.1) + 0.5, np.floor(v * 1.3) + 0.5)
-    column = whole(u * 3.3 + tilted)
-    row = whole(v * 3.1)
+    tilted = noise2(np.floor(v * 2.3) + 0.5, np.floor(v * 1.1) + 0.5)
+    column = whole(u * 2.4 + tilted)
+    row = whole(v * 2.3)
     fill = palette(
         ((0.85, 0.82, 0.72), (0.75, 0.06, 0.04), (0.04, 0.10, 0.45), (0.90, 0.65, 0.05), (0.85, 0.82, 0.72)),
         cell(column + 40, row + 9),
     )
-    line = np.minimum(step(tent(u * 3.3 + tilted), 0.16, 0.06), step(tent(v * 3.1), 0.14, 0.06))
+    line = np.minimum(step(tent(u * 2.4 + tilted), 0.16, 0.06), step(tent(v * 2.3), 0.12, 0.06))
     return fill * (0.04 + 0.96 * line)
 
 
@@ -76,60 +81,32 @@ def _hang(wall: Vec, u: Floats, v: Floats, half: tuple[float, float], picture: P
     return wall
 
 
-def _shelf(u: Floats, v: Floats) -> Vec:
-    """Rows of book spines on shelves of half a meter."""
-    row = whole(v * (1.0 / 0.5))
-    inside = v * (1.0 / 0.5) - np.floor(v * (1.0 / 0.5))
-    along = u * (1.0 / 0.15) + 0.35 * noise2(u * 4.0, row.astype(np.float32) + 0.5)
-    book_ = whole(along)
-    tone, tall = cell(book_, row), 0.62 + 0.3 * cell(book_ + 50, row)
-    spine = palette(
-        (
-            (0.50, 0.06, 0.05),
-            (0.05, 0.18, 0.12),
-            (0.05, 0.09, 0.26),
-            (0.60, 0.42, 0.14),
-            (0.72, 0.66, 0.54),
-            (0.22, 0.08, 0.05),
-            (0.08, 0.30, 0.36),
-            (0.30, 0.10, 0.26),
-        ),
-        tone,
-    )
-    label = (1.0 - step(np.abs(inside - 0.3 - 0.3 * cell(book_, row + 5)), 0.06, 0.02)) * step(tent(along), 0.2, 0.1)
-    spine = mix(spine, color((0.80, 0.68, 0.34)), label)
-    spine = spine * (0.35 + 0.65 * step(tent(along), 0.16, 0.16))
-    board = mix(color((0.34, 0.17, 0.07)), color((0.50, 0.28, 0.12)), clouds2(u * 4.0, v * 30.0, 2))
-    empty = color((0.04, 0.02, 0.012))
-    filled = choose(inside < tall, spine, empty * np.ones_like(u))
-    return choose(inside < 0.09, board, filled)
-
-
 def _floor(u: Floats, v: Floats) -> Vec:
     """Tiles of 62 centimeters in two colors, strewn with stone chips."""
     i, j = whole(u * 1.6), whole(v * 1.6)
     dark = (i + j) % 2 == 0
-    distance, ci, cj = chips(u * 4.5, v * 4.5)
+    distance, ci, cj = chips(u * 3.4, v * 3.4)
     speckle = palette(
         ((0.75, 0.68, 0.58), (0.45, 0.16, 0.10), (0.16, 0.24, 0.22), (0.62, 0.46, 0.20), (0.10, 0.08, 0.08)),
         cell(ci, cj),
     )
     ground = choose(dark, color((0.07, 0.13, 0.13)), color((0.66, 0.58, 0.46)))
-    ground = mix(speckle, ground, step(distance, 0.34, 0.12))
+    ground = mix(speckle, ground, step(distance, 0.30, 0.10))
     grout = np.minimum(step(tent(u * 1.6), 0.05, 0.03), step(tent(v * 1.6), 0.05, 0.03))
     return mix(color((0.25, 0.22, 0.19)), ground, grout)
 
 
 def _west(u: Floats, v: Floats) -> Vec:
-    return _hang(_brick(u, v), u - 0.9, v - 0.25, (0.75, 0.55), lambda s, t: _landscape(s * 1.3, t * 1.6))
+    return _hang(_brick(u, v), u - 0.9, v - 0.25, (0.6, 0.75), lambda s, t: _blocks(s + 0.3, t))
 
 
 def _north(u: Floats, v: Floats) -> Vec:
-    return choose((np.abs(u) < 2.3) & (v < 0.75), _shelf(u, v), _wallpaper(u, v))
+    wall = _hang(_plaster(u, v), u + 0.9, v - 0.35, (0.85, 0.55), lambda s, t: _landscape(s * 1.2, t * 1.6))
+    return _hang(wall, u - 1.5, v - 0.30, (0.45, 0.55), lambda s, t: _blocks(s * 1.3, t * 1.3 + 2.0))
 
 
 def _east(u: Floats, v: Floats) -> Vec:
-    return _hang(_wainscot(u, v), u - 0.6, v - 0.3, (0.85, 0.6), lambda s, t: _blocks(s - 0.6, t + 0.3))
+    return _hang(_boards(u, v), u - 0.6, v - 0.3, (0.85, 0.6), lambda s, t: _blocks(s - 0.6, t + 0.3))
 
 
 def room(p: Vec, n: Vec, part: Index) -> Vec:
@@ -148,16 +125,6 @@ def room(p: Vec, n: Vec, part: Index) -> Vec:
         if index.size:
             result.put(index, paint(side.y[index], side.z[index]))
     return result
-
-
-def _wainscot(u: Floats, v: Floats) -> Vec:
-    """Blue boards up to a rail, ornamented plaster above."""
-    boards = planks(v, u, 0.28, BLUE_WOOD)
-    plaster = color((0.70, 0.58, 0.40)) * (0.6 + 0.6 * noise2(u * 2.0, v * 2.0))
-    dots_u, dots_v = tent(u * 2.0) - 0.5, tent(v * 2.0) - 0.5
-    plaster = mix(plaster, color((0.50, 0.16, 0.08)), 1.0 - step(dots_u * dots_u + dots_v * dots_v, 0.06, 0.03))
-    rail = choose(np.abs(v + 0.45) < 0.05, color((0.62, 0.50, 0.30)) * np.ones_like(u), plaster)
-    return choose(v < -0.5, boards, rail)
 
 
 def _ceiling(u: Floats, v: Floats) -> Vec:

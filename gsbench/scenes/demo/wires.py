@@ -62,8 +62,8 @@ class Rods(Bounded):
         ball_disc = bb * bb - cc
         ball = -bb - np.sqrt(np.maximum(ball_disc, 0.0))
         t = np.where(on_wall, wall, ball)
-        valid = np.where(on_wall, disc, ball_disc) > 0.0
-        found: Floats = np.where(valid & (disc > 0.0) & (t > start + NEAR), t, FAR).min(axis=0)
+        valid = (disc >= 0.0) & (np.where(on_wall, disc, ball_disc) > 0.0)
+        found: Floats = np.where(valid & (t > start + NEAR), t, FAR).min(axis=0)
         return found
 
     def _nearest(self, p: Vec) -> tuple[Vec, Index]:
@@ -117,7 +117,9 @@ class Rings(Bounded):
         w = rays.origin - centers
         height0, height1 = axes.dot(w), axes.dot(rays.direction)
         ww, wd = w.dot(w), w.dot(rays.direction)
-        _, reach = self.bound
+        # Origins are the points nearest to the bound's center, so rays are inside the bound for t in [-reach, reach].
+        o = rays.origin
+        reach: Floats = np.sqrt(np.maximum(self.bound[1] ** 2 - o.dot(o), 0.0))
         begin: Floats = np.maximum(start + NEAR, -reach)
         t = begin
         found = np.full(t.shape, FAR, np.float32)
@@ -128,14 +130,14 @@ class Rings(Bounded):
             radial = np.sqrt(np.maximum(ww + t * (2.0 * wd + t) - squared, 0.0)) - ring
             gap = (np.sqrt(radial * radial + squared) - wire).min(axis=0)
             t = t + gap
-            if step % 6 == 5 or step == STEPS - 1:
-                arrived = np.flatnonzero((gap < ARRIVED) & (t > begin))
+            if step % 4 == 3:
+                arrived = np.flatnonzero((gap < ARRIVED) & (t > begin) & (t < reach))
                 found[under_way[arrived]] = t[arrived]
                 # Only rays that may still arrive go on.
                 on = np.flatnonzero((gap >= ARRIVED) & (t < reach))
-                under_way, t, begin = under_way[on], t[on], begin[on]
+                under_way, t, begin, reach = under_way[on], t[on], begin[on], reach[on]
                 height0, height1, ww, wd = (a[:, on] for a in (height0, height1, ww, wd))
-        return np.where(found < reach, found, FAR)
+        return found
 
     def _nearest(self, p: Vec) -> tuple[Vec, Index]:
         """Offset of points from the middle of the wire of the ring on which they lie, and that ring's number."""
