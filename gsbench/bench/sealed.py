@@ -139,8 +139,7 @@ def decode_sealed(
         timeout: seconds after which the child is stopped.
         isolation: "auto", "namespaces" or "audit-hook"; None reads `ISOLATION_VARIABLE`.
         log: file that the child's output is appended to; None keeps the last lines for the error message.
-        inventory: what was installed before the artifact's method had a chance to change it; if given, it must still
-            be so.
+        inventory: what is visible; taken before the method had a chance to change it. None takes it now.
         progress: called now and then with the number of frames that are done.
 
     Raises:
@@ -151,15 +150,13 @@ def decode_sealed(
     load_plugins()
     entry = methods.entry(method)
     chosen = choose_isolation(isolation)
-    visible = take_inventory()
-    if inventory is not None:
-        visible.check_unchanged(inventory)
+    visible = inventory or take_inventory()
     rgb = [float(c) for c in (background.tolist() if isinstance(background, Tensor) else background)]
     with _sandbox(out) as folder:
         name = f"artifact{entry.load().suffix}"
         _copy_bytes(artifact, folder / "input" / name)
         (folder / "input" / "cameras.json").write_text(cameras_to_json(_anonymous(cameras)))
-        request = {
+        request: dict[str, Any] = {
             "job_protocol": JOB_PROTOCOL,
             "parent": os.getpid(),
             "isolation": chosen,
@@ -169,8 +166,12 @@ def decode_sealed(
             "device": device,
             "threads": threads,
             "inputs": ["cameras.json", name],
+            "kept": _keep_code(visible, folder) if chosen == "namespaces" else {},
             "visible": visible.to_json(),
         }
+        if inventory is not None:
+            # What the child finds in place, and not as it was kept, must still be what it was.
+            visible.check_unchanged([path for path in visible.code if path not in request["kept"]])
         _run_child(folder, request, _environment(threads), timeout, log, progress)
         report = _read_report(folder / "output" / "timing.json", len(cameras))
         frames = _take_frames(folder / "output" / "frames", cameras, out)
@@ -258,6 +259,17 @@ def _initial_variables(*names: str) -> dict[str, str]:
         return {}
     pairs = [item.split(b"=", 1) for item in block.split(b"\0") if b"=" in item]
     return {os.fsdecode(name): os.fsdecode(value) for name, value in pairs if os.fsdecode(name) in names}
+
+
+def _keep_code(visible: Visible, folder: Path) -> dict[str, str]:
+    """Write the code as it was kept into ``folder/code``; returns where each file went, by its path."""
+    (folder / "code").mkdir()
+    kept = {}
+    for index, (path, code) in enumerate(visible.code.items()):
+        if code.content is not None:
+            kept[path] = f"{index:05d}"
+            (folder / "code" / kept[path]).write_bytes(code.content)
+    return kept
 
 
 @contextmanager

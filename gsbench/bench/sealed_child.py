@@ -31,9 +31,6 @@ JOB_PROTOCOL: Final = 1
 #: Where the folders appear in a file system of one's own.
 _SANDBOX: Final = Path("/sandbox")
 
-#: Code files up to this size (bytes) are copied; larger ones are bound.
-_COPY_LIMIT: Final = 1 << 20
-
 
 def _load(path: Path) -> ModuleType:
     """Import a stand-alone module from its file."""
@@ -97,7 +94,7 @@ def _seal(linux: ModuleType, request: dict[str, Any], folder: Path) -> Path:
     visible, device = request["visible"], request["device"]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if request["isolation"] == "namespaces":
-        _change_root(linux, visible, folder, request["inputs"], policies.special_files(device))
+        _change_root(linux, request, folder, policies.special_files(device))
         folder = _SANDBOX
     policy = policies.Policy(
         scratch=str(folder / "scratch"),
@@ -109,6 +106,7 @@ def _seal(linux: ModuleType, request: dict[str, Any], folder: Path) -> Path:
         listed=visible["listed"],
         open_roots=visible["open_roots"],
         code=frozenset(visible["code"]),
+        packages=visible["packages"],
         code_folders=visible["code_folders"],
         import_path=visible["import_path"],
         native_library=visible["native_library"],
@@ -117,7 +115,10 @@ def _seal(linux: ModuleType, request: dict[str, Any], folder: Path) -> Path:
     )
     devices = [path for path in policy.special if path.startswith("/dev/")]
     linux.landlock(
-        readable=[*_installed(visible), *map(Path, [*policy.special, *policy.inputs, f"/proc/{os.getpid()}"])],
+        readable=[
+            *_installed(visible),
+            *map(Path, [*visible["code"], *policy.special, *policy.inputs, f"/proc/{os.getpid()}"]),
+        ],
         listable=[Path(path) for path in policy.listable],
         writable=[Path(path) for path in (policy.scratch, *devices)],
         output=[folder / "output"],
@@ -131,28 +132,30 @@ def _seal(linux: ModuleType, request: dict[str, Any], folder: Path) -> Path:
     return folder
 
 
-def _change_root(
-    linux: ModuleType, visible: dict[str, Any], folder: Path, inputs: Sequence[str], special: Sequence[str]
-) -> None:
-    """Put together a file system that holds what is visible and the `inputs`, and make it the root."""
+def _change_root(linux: ModuleType, request: dict[str, Any], folder: Path, special: Sequence[str]) -> None:
+    """Put together a file system that holds what is visible and the inputs, and make it the root.
+
+    Of the code, it holds what the parent kept when the job began, whatever is installed by now.
+    """
+    visible, kept = request["visible"], request["kept"]
     root = linux.Root(folder / "root")
-    for path in [*_installed(visible, code=False), *map(Path, special)]:
+    for path in [*_installed(visible), *map(Path, special)]:
         if path.exists():
             root.bind(path)
     root.proc()
-    for package in sorted({package for path in visible["code"] if (package := _package_at(visible, Path(path)))}):
-        root.empty(package)
+    for package in map(Path, visible["packages"]):
+        if root.inside(package).exists():  # in a folder that is visible as a whole
+            root.empty(package)
     for path in map(Path, visible["code"]):
-        if root.inside(path).exists():
-            continue  # a single-file module among the installed packages
-        if path.stat().st_size > _COPY_LIMIT:
-            root.bind(path)
+        source = folder / "code" / kept[str(path)] if str(path) in kept else path
+        if source == path or root.inside(path).exists():
+            root.bind(source, path)
         else:
-            (root.folder(path.parent) / path.name).write_bytes(path.read_bytes())
+            (root.folder(path.parent) / path.name).write_bytes(source.read_bytes())
     for path in map(Path, visible["import_path"]):
         if path.is_dir():
             root.folder(path)
-    for name in inputs:
+    for name in request["inputs"]:
         root.bind(folder / "input" / name, _SANDBOX / "input" / name)
     root.bind(folder / "output", _SANDBOX / "output", writable=True)
     root.folder(_SANDBOX / "scratch")
@@ -160,10 +163,8 @@ def _change_root(
     linux.drop_capabilities()
 
 
-def _installed(visible: dict[str, Any], *, code: bool = True) -> Iterator[Path]:
-    """The files and folders that installed software consists of. A package that `code` names file by file counts as
-    those files and not as a folder; with `code` false, they are left out.
-    """
+def _installed(visible: dict[str, Any]) -> Iterator[Path]:
+    """The files and folders that installed software consists of, without the code that is visible file by file."""
     for folder in map(Path, visible["stdlib"]):
         yield from (entry for entry in folder.iterdir() if str(entry) not in visible["hidden"])
     for folder in map(Path, visible["libraries"]):
@@ -171,23 +172,12 @@ def _installed(visible: dict[str, Any], *, code: bool = True) -> Iterator[Path]:
             yield from folder.glob("*.so*")
         else:
             yield folder
-    packages = {_package_at(visible, Path(path)) for path in visible["code"]} if code else set()
+    by_file = {*visible["code"], *visible["packages"]}
     for root, files in visible["listed"].items():
         for name in sorted({file.partition("/")[0] for file in files}):
-            if Path(root, name) not in packages:
+            if str(Path(root, name)) not in by_file:
                 yield Path(root, name)
     yield from map(Path, visible["open_roots"])
-    if code:
-        yield from map(Path, visible["code"])
-
-
-def _package_at(visible: dict[str, Any], path: Path) -> Path | None:
-    """The package folder among the installed distributions to which the code file `path` belongs, if any."""
-    for root in visible["listed"]:
-        if path.is_relative_to(root):
-            package = Path(root, path.relative_to(root).parts[0])
-            return package if package != path else None
-    return None
 
 
 def _disarm() -> None:
@@ -234,9 +224,10 @@ def _failed(folder: Path, stage: str, error: Exception) -> int:
 
 def probe(folder: Path) -> int:
     """Try everything that namespaces are needed for, on an almost empty file system."""
-    nothing = dict.fromkeys(("stdlib", "hidden", "libraries", "open_roots", "code", "import_path"), ())
     linux = _load(Path(__file__).resolve().parents[1] / "native" / "linux.py")
-    _change_root(linux, {**nothing, "listed": {}}, folder, [], ["/dev/null"])
+    nothing = dict.fromkeys(("stdlib", "hidden", "libraries", "open_roots", "code", "packages", "import_path"), ())
+    request = {"visible": {**nothing, "listed": {}}, "kept": {}, "inputs": ()}
+    _change_root(linux, request, folder, ["/dev/null"])
     left = sorted(path.name for path in Path("/").iterdir())
     return 0 if left == ["dev", "proc", "sandbox"] else 1
 

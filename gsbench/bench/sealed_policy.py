@@ -103,8 +103,8 @@ class Policy:
         listed: import root -> the files that installed distributions registered there, with their sizes (-1 where
             the size is not known). Files that nothing registered are out of reach.
         open_roots: import roots of distributions that register no files; everything below them may be read.
-        code: the files of gsbench and its plugins, one by one. Their bytecode caches do not count: nothing vouches
-            for those. `code_folders` are the folders they lie in.
+        code: the files of gsbench and its plugins, one by one. `packages` are the folders of which nothing else is
+            visible (bytecode caches neither: nothing vouches for those), `code_folders` those they lie in.
         import_path: folders in which imports look for modules.
         native_library: the one that is bound through ctypes; only its ``gsb_`` functions may be looked up.
         special: files of the system that may be read, and folders of such; see `special_files`.
@@ -120,6 +120,7 @@ class Policy:
     listed: Mapping[str, Mapping[str, int]]
     open_roots: Sequence[str]
     code: frozenset[str]
+    packages: Sequence[str]
     code_folders: Sequence[str]
     import_path: Sequence[str]
     native_library: str
@@ -145,6 +146,8 @@ class Policy:
     def _may_read(self, real: str) -> bool:
         if real in self.code:
             return True
+        if _below_any(real, self.packages):
+            return False
         if _below_any(real, self.special) or _below(real, f"/proc/{os.getpid()}"):
             return True
         for root, files in self.listed.items():
@@ -162,7 +165,7 @@ class Policy:
         relative = os.path.relpath(real, root)
         if relative.endswith(".pyc"):
             source = _source_of(relative)
-            return source in files and os.path.join(root, source) not in self.code
+            return source in files and os.path.join(root, source) not in self.code  # a module that is one file
         size = files.get(relative)
         return size is not None and (size < 0 or os.stat(real).st_size == size)
 

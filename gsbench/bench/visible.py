@@ -1,8 +1,9 @@
 """What a sealed decoder can see of this machine: the interpreter, the installed distributions, and the code of gsbench
 and its plugins, file by file.
 
-Everything here is something that was there before a method trained. What an installed distribution did not register
-and what is not source code of gsbench or a plugin (a file that `fit` left in its own package, say) is not visible.
+It is taken when a job begins, before the method's code has run. What appeared or changed afterwards is not visible: a
+file that `fit` left in its own package, say, or wrote into its own sources. Of a plugin's package, its Python files and
+compiled modules are visible, and the data that `MethodSpec.pretrained` declares; other data is not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -29,6 +30,17 @@ from gsbench.methods import MethodSpec
 _COMPILED: Final = (".so", ".pyd")
 #: Package managers that change files after they were registered, so that sizes say nothing.
 _REWRITING_INSTALLERS: Final = ("conda",)
+#: Code files up to this size (bytes) are kept as they were; of larger ones, only the digest.
+_KEPT_BYTES: Final = 1 << 20
+_CORE: Final = "gsbench-core"
+
+
+@dataclass(frozen=True)
+class CodeFile:
+    """A file of gsbench or a plugin: its SHA-256, and its content unless it is large."""
+
+    sha256: str
+    content: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -41,8 +53,8 @@ class Visible:
         stdlib: folders of the standard library; `hidden` are folders below them that are not visible as such.
         libraries: folders of shared objects.
         listed, open_roots: see `gsbench.bench.sealed_policy.Policy`.
-        code: path -> SHA-256 of every source and compiled file of gsbench and the loaded plugins, and of the data
-            that methods declare as `pretrained`. `code_folders` are the folders they lie in.
+        code: the files of gsbench and the loaded plugins by path. `packages` are the folders of which nothing but
+            these files is visible, `code_folders` those and the folders below in which they lie.
         native_library: path of gsbench's own shared object.
     """
 
@@ -55,26 +67,27 @@ class Visible:
     libraries: tuple[str, ...]
     listed: Mapping[str, Mapping[str, int]]
     open_roots: tuple[str, ...]
-    code: Mapping[str, str]
+    code: Mapping[str, CodeFile]
+    packages: tuple[str, ...]
     code_folders: tuple[str, ...]
     native_library: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for the sealed child."""
+        """Plain values, for the sealed child; without the contents of files."""
         return {**vars(self), "listed": {r: dict(f) for r, f in self.listed.items()}, "code": list(self.code)}
 
-    def check_unchanged(self, earlier: Visible) -> None:
-        """Check that the code is what it was.
+    def check_unchanged(self, paths: Iterable[str] | None = None) -> None:
+        """Check that code files are still what they were: all of them, or those at `paths`.
 
         Raises:
-            JobError: if a file was added, changed or removed; the message names up to three.
+            JobError: if one was changed or removed; the message names up to three.
         """
-        changed = sorted(path for path in {*self.code, *earlier.code} if self.code.get(path) != earlier.code.get(path))
+        changed = sorted(p for p in (self.code if paths is None else paths) if _sha256(Path(p)) != self.code[p].sha256)
         if changed:
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise JobError(
-                "the installed code changed while the job ran, so that it is not known what decoded the artifact: "
-                f"{', '.join(changed[:3])}{more}; run again"
+                "the installed code changed while the job ran, so that it is not known what would decode the "
+                f"artifact: {', '.join(changed[:3])}{more}; run again"
             )
 
 
@@ -94,9 +107,8 @@ def take_inventory() -> Visible:
     open_roots: list[str] = []
     for distribution in importlib.metadata.distributions(path=list(folders)):
         _add_listed(distribution, site_dirs, listed, open_roots)
-    code, code_folders = _code(listed)
+    code, packages = _code(listed)
     library = native.library_path().resolve()
-    code.add(library)
     return Visible(
         import_path=import_path,
         site_dirs=site_dirs,
@@ -112,8 +124,9 @@ def take_inventory() -> Visible:
         libraries=_library_folders(),
         listed=listed,
         open_roots=tuple(open_roots),
-        code={str(path): _digest(path) for path in sorted(code)},
-        code_folders=tuple(sorted(code_folders | {str(library.parent)})),
+        code={str(path): _read(path) for path in sorted(code | {library})},
+        packages=tuple(sorted(map(str, packages))),
+        code_folders=tuple(sorted({str(p) for path in code for p in path.parents if _within(p, packages)})),
         native_library=str(library),
     )
 
@@ -154,28 +167,38 @@ def _add_listed(
         files[row[0]] = int(row[2]) if trusted and row[2].isdecimal() else -1
 
 
-def _code(listed: Mapping[str, Mapping[str, int]]) -> tuple[set[Path], set[str]]:
-    """The files of gsbench and every loaded plugin, and the folders they lie in."""
+def _code(listed: Mapping[str, Mapping[str, int]]) -> tuple[set[Path], set[Path]]:
+    """The files of gsbench and every loaded plugin, and the top-level packages they belong to."""
     files: set[Path] = set()
-    folders: set[str] = set()
-    unlisted: set[Path] = set()
+    packages: set[Path] = set()
     for name in dict.fromkeys(row.distribution for row in load_plugins() if row.status == "ok"):
-        distribution = importlib.metadata.distribution(name)
-        compiled = [distribution.locate_file(file) for file in distribution.files or [] if file.suffix in _COMPILED]
-        files.update(path.resolve() for path in map(Path, map(str, compiled)) if path.is_file())
-        for relative, path in distribution_files(name).items():
+        python = {relative: path.resolve() for relative, path in distribution_files(name).items()}
+        files.update(python.values())
+        editable: set[Path] = set()
+        for relative, path in python.items():
             depth = len(PurePosixPath(relative).parts)
-            files.add(path.resolve())
-            folders.update(str(parent.resolve()) for parent in path.parents[: depth - 1])
-            if depth > 1 and relative not in listed.get(os.path.realpath(path.parents[depth - 1]), ()):
-                unlisted.add(path.parents[depth - 2])
-    for package in unlisted:  # an editable install registers only its import hook
-        files.update(path.resolve() for path in package.rglob("*") if path.suffix in _COMPILED and path.is_file())
+            if depth > 1:
+                packages.add(path.parents[depth - 2])
+                if relative not in listed.get(str(path.parents[depth - 1]), ()):
+                    editable.add(path.parents[depth - 2])  # it registers only its import hook
+        others = [path for package in editable for path in package.rglob("*") if "__pycache__" not in path.parts]
+        distribution = importlib.metadata.distribution(name)
+        for file in distribution.files or []:
+            if ".." not in file.parts and not file.parts[0].endswith(".dist-info"):
+                path = Path(str(distribution.locate_file(file))).resolve()
+                others.append(path)
+                if file.suffix in _COMPILED and len(file.parts) > 1:
+                    packages.add(path.parents[len(file.parts) - 2])
+        wanted = [path for path in others if name == _CORE or path.suffix in _COMPILED]
+        files.update(path.resolve() for path in wanted if path.is_file() and path.suffix != ".pyc")
     for entry in registry.methods.entries():
         spec: MethodSpec = entry.load()
         files.update(pretrained_file(spec, target) for target in spec.pretrained)
-    roots = _site_dirs()
-    return files, folders | {str(path.parent) for path in files if str(path.parent) not in roots}
+    return files, packages
+
+
+def _within(path: Path, packages: Iterable[Path]) -> bool:
+    return any(path.is_relative_to(package) for package in packages)
 
 
 def pretrained_file(spec: MethodSpec, target: str) -> Path:
@@ -214,8 +237,16 @@ def _library_folders() -> tuple[str, ...]:
     return tuple(sorted(f for f in real if not any(f == p or f.startswith(f"{p}/") for p in packages)))
 
 
-def _digest(path: Path) -> str:
+def _read(path: Path) -> CodeFile:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes()
     except OSError as error:
         raise PluginError(f"{path} cannot be read: {error.strerror}") from error
+    return CodeFile(hashlib.sha256(content).hexdigest(), content if len(content) <= _KEPT_BYTES else None)
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None

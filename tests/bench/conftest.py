@@ -19,7 +19,7 @@ from gsbench.bench.model import JobSpec, Plan, RunRequest
 from gsbench.bench.plan import build_plan
 from gsbench.bench.sealed import SealedArtifactError, SealedResult, Timing
 from gsbench.bench.sealed_work import hash_decoded
-from gsbench.bench.visible import Visible, take_inventory
+from gsbench.bench.visible import Visible
 from gsbench.errors import ArtifactError
 from gsbench.methods import Context
 from gsbench.scenes.colmap import ColmapCamera, ColmapImage, ColmapModel, write_model
@@ -135,7 +135,7 @@ def _decode_here(
     timeout: float | None,
 ) -> SealedResult:
     assert log.is_file()
-    take_inventory().check_unchanged(inventory)
+    inventory.check_unchanged()
     cls = hooks.method_class(method)
     try:
         decoded = cls.decode(open_artifact(artifact, method), Context(torch.device(device), threads, 0, out))

@@ -32,9 +32,19 @@ def policy(tmp_path: Path) -> Policy:
         stdlib=[str(stdlib)],
         hidden=[str(site), str(tmp_path / "stdlib" / "dist-packages")],
         libraries=[str(tmp_path / "lib")],
-        listed={str(site): {"pkg/a.py": 1, "pkg/b.py": -1, "pkg/data.bin": 1, "single.py": 1, "pkg/mine.py": 1}},
+        listed={
+            str(site): {
+                "pkg/a.py": 1,
+                "pkg/b.py": -1,
+                "pkg/data.bin": 1,
+                "single.py": 1,
+                "pkg/mine.py": 1,
+                "plugged/data.bin": 1,
+            }
+        },
         open_roots=[str(tmp_path / "open")],
         code=frozenset({str(site / "pkg" / "mine.py"), str(tmp_path / "src" / "plug" / "m.py")}),
+        packages=[str(tmp_path / "src" / "plug"), str(site / "plugged")],
         code_folders=[str(tmp_path / "src" / "plug")],
         import_path=[str(tmp_path / "src"), str(site)],
         native_library=str(tmp_path / "native.so"),
@@ -68,6 +78,7 @@ UNREADABLE = [
     "stdlib/site-packages/pkg/__pycache__/side.pyc",
     "stdlib/site-packages/pkg/a.pyc",
     "stdlib/site-packages/pkg/__pycache__/mine.cpython-311.pyc",
+    "stdlib/site-packages/plugged/data.bin",
     "stdlib/dist-packages/x.py",
     "stdlib2/os.py",
     "lib/notes.txt",

@@ -94,25 +94,38 @@ def test_an_editable_plugin_decodes_and_sees_its_sources_alone(
 
 
 def test_the_code_of_plugins_is_listed_file_by_file(editable: Path) -> None:
-    before = take_inventory()
-    code = set(before.code)
-    assert {str(editable / name) for name in ("__init__.py", "plugin.py", "method.py", "prior.bin")} <= code
-    assert str(native.library_path().resolve()) in code
-    assert any(path.endswith("gsbench/bench/visible.py") for path in code)
-    assert not any("/innocent.py" in path or "__pycache__" in path for path in code)
-    assert str(editable) in before.code_folders
-
     (editable / "notes.txt").write_text("not code")
-    take_inventory().check_unchanged(before)
-    (editable / "fast.so").write_bytes(b"\x7fELF")
-    with pytest.raises(JobError, match=r"fast\.so"):
-        take_inventory().check_unchanged(before)
-    (editable / "fast.so").unlink()
+    (editable / "fast.so").write_bytes(b"\x7fELF" + bytes(1 << 20))
+    (editable / "__pycache__").mkdir(exist_ok=True)
+    (editable / "__pycache__" / "method.cpython-311.pyc").write_bytes(b"x")
+    found = take_inventory()
+    own = {path for path in found.code if path.startswith(str(editable))}
+    assert own == {str(editable / name) for name in ("__init__.py", "plugin.py", "method.py", "prior.bin", "fast.so")}
+    assert str(native.library_path().resolve()) in found.code
+    assert any(path.endswith("gsbench/bench/visible.py") for path in found.code)
+    assert not any("/innocent.py" in path or path.endswith(".pyc") for path in found.code)
+    assert str(editable) in found.packages
+    assert str(editable) in found.code_folders
+    assert str(editable.parent) not in found.code_folders
+    assert found.code[str(editable / "method.py")].content == METHOD.encode()
+    assert found.code[str(editable / "fast.so")].content is None, "too large to keep"
+
+    found.check_unchanged()
     (editable / "memo.py").write_text("SECRET = 1")
+    found.check_unchanged()  # what is new is not visible
     (editable / "method.py").write_text(METHOD + "#")
-    (editable / "prior.bin").write_bytes(b"abcd")
-    with pytest.raises(JobError, match=r"memo\.py, .*method\.py, .*prior\.bin; run again"):
-        take_inventory().check_unchanged(before)
+    (editable / "prior.bin").unlink()
+    with pytest.raises(JobError, match=r": \S+method\.py, \S+prior\.bin; run again"):
+        found.check_unchanged()
+    found.check_unchanged([str(editable / "plugin.py")])
+
+
+def test_data_of_the_core_is_visible_as_code_is(monkeypatch: pytest.MonkeyPatch, editable: Path) -> None:
+    """Committed tables, for one; of plugins, only what they declare is."""
+    core = Path(hooks.__file__).parents[1]
+    found = take_inventory()
+    assert str(core / "py.typed") in found.code
+    assert not any(path.startswith(str(editable)) and path.endswith(".txt") for path in found.code)
 
 
 def test_installed_distributions_are_listed_with_their_sizes(install: Callable[..., Path]) -> None:
