@@ -39,7 +39,7 @@ def run_report(records: Sequence[Record], out: Path, width: int = 100) -> str:
     parts = []
     ordered = sorted(records, key=lambda r: r.protocol.id)
     for protocol, group in groupby(ordered, key=lambda r: r.protocol.id):
-        parts.append(f"Held-out views, protocol {protocol}, MB = 10^6 bytes of the artifact on disk:\n")
+        parts.append(f"Held-out views, protocol {protocol}; MB: 10^6 bytes on disk; train, encode, decode: seconds\n")
         parts.append(_table(list(group), out, width))
     notes = _footnotes(records)
     if notes:
@@ -57,7 +57,7 @@ def _table(records: Sequence[Record], out: Path, width: int) -> str:
     if seeds:
         columns.append(Column("seed"))
     columns += [Column("MB"), *(Column(title) for title in METRICS), Column("Gaussians")]
-    columns += [Column("train s"), Column("encode s"), Column("decode s"), Column("FPS")]
+    columns += [Column("train"), Column("encode"), Column("decode"), Column("FPS")]
     rows = []
     for record in records:
         cells = [record.method, _scene(record), record.rate]

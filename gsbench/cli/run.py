@@ -74,7 +74,7 @@ class Events:
         elif event.kind == "progress" and event.step is not None and event.total is not None:
             self._shown.step(name, event.stage or "", event.step, event.total, event.values)
         elif event.kind == "stage-finished":
-            how = "kept from an earlier run" if event.cached else f"done in {event.seconds or 0.0:.1f} s"
+            how = "there already" if event.cached else f"done in {event.seconds or 0.0:.1f} s"
             self._shown.line(name, f"{event.stage} {how}")
         elif event.kind == "job-finished" and event.record is not None:
             self._shown.end(name, outcome(event.record, event.cached), event.record.status == "failed")

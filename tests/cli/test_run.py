@@ -61,7 +61,7 @@ def test_run_ends_with_a_table_and_what_is_there_is_not_done_again(
     assert "2 jobs, all done" in here("plan", *request)[1]
     again = command_line("run", *request)
     assert again.stdout == done.stdout
-    assert again.stderr.count("there already") == 2
+    assert again.stderr.count(", there already") == 2
     assert "train" not in again.stderr
 
 
@@ -159,7 +159,7 @@ def test_interrupted_and_started_again(toy_environment: dict[str, str], tiny_cap
     done = subprocess.run(command, cwd=tmp_path, env=toy_environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert [r["seed"] for r in json.loads(done.stdout)["records"]] == [0, 1]
-    assert done.stderr.count("there already") == 1
+    assert done.stderr.count(", there already") == 1
     assert not [p for p in (tmp_path / "runs").rglob("*") if ".tmp-" in p.name], "nothing half-written"
 
 
