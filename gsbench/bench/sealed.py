@@ -20,33 +20,40 @@ import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 from torch import Tensor
 
 from gsbench import native
-from gsbench.bench import sealed_child
+from gsbench.bench.isolation import ISOLATION_VARIABLE, child_command, choose_isolation, namespaces_unavailable
 from gsbench.bench.model import JOB_PROTOCOL
 from gsbench.bench.visible import Visible, take_inventory
-from gsbench.errors import ArtifactError, JobError, UsageError
+from gsbench.errors import ArtifactError, JobError
 from gsbench.hooks import load_plugins
+from gsbench.hooks.discovery import DISABLE_VARIABLE
 from gsbench.records import Isolation
 from gsbench.registry import methods
 from gsbench.splats import Camera, cameras_to_json
 
-#: Chooses the isolation: auto (namespaces where they work), namespaces, or audit-hook.
-ISOLATION_VARIABLE: Final = "GSBENCH_ISOLATION"
+__all__ = [
+    "ISOLATION_VARIABLE",
+    "SealedArtifactError",
+    "SealedError",
+    "SealedResult",
+    "Timing",
+    "check_frame",
+    "choose_isolation",
+    "decode_sealed",
+    "namespaces_unavailable",
+]
 
-_CHILD: Final = Path(sealed_child.__file__).resolve()
 _POLL_SECONDS: Final = 0.05
 
 #: Called with the number of views rendered so far.
@@ -191,52 +198,6 @@ def decode_sealed(
     return result
 
 
-def choose_isolation(wanted: str | None = None) -> Isolation:
-    """The isolation to use.
-
-    Raises:
-        UsageError: if `wanted` (or the environment variable) is none of auto, namespaces and audit-hook, or asks for
-            namespaces where they do not work.
-    """
-    wanted = wanted or os.environ.get(ISOLATION_VARIABLE) or "auto"
-    if wanted not in ("auto", *get_args(Isolation)):
-        raise UsageError(f"{ISOLATION_VARIABLE}={wanted!r}: expected auto, namespaces or audit-hook")
-    if wanted == "audit-hook":
-        return "audit-hook"
-    problem = namespaces_unavailable()
-    if problem is None:
-        return "namespaces"
-    if wanted == "namespaces":
-        raise UsageError(f"{ISOLATION_VARIABLE}=namespaces: not available here: {problem}")
-    return "audit-hook"
-
-
-@cache
-def namespaces_unavailable() -> str | None:
-    """Why namespaces cannot be used here, or None if they can. Tried once per process (some 50 ms)."""
-    if not sys.platform.startswith("linux"):
-        return "they are a feature of Linux"
-    if shutil.which("unshare") is None:
-        return "the program unshare (util-linux) is not installed"
-    with tempfile.TemporaryDirectory(prefix="gsbench-probe-") as name:
-        for part in ("root", "input", "output"):
-            (Path(name) / part).mkdir()
-        command = [*_python(), "--probe", name]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env={})
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error)
-    if done.returncode == 0:
-        return None
-    lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else f"unshare exited with {done.returncode}"
-
-
-def _python() -> list[str]:
-    """The command that runs the sealed child: no variables, no site-packages, nothing from the working directory."""
-    return [sys.executable, "-I", "-S", str(_CHILD)]
-
-
 def _environment(threads: int) -> dict[str, str]:
     """All that the child finds in its environment; HOME and TMPDIR it sets itself."""
     count = str(threads)
@@ -247,6 +208,7 @@ def _environment(threads: int) -> dict[str, str]:
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
         "GSBENCH_ISA": native.cpu_isa(),
+        DISABLE_VARIABLE: ",".join(row.entry_point for row in load_plugins() if row.status == "disabled"),
         **_initial_variables("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"),
     }
 
@@ -321,7 +283,7 @@ def _run_child(
     with output.open("ab") as stream:
         start = stream.tell()
         child = subprocess.Popen(
-            [*_python(), str(folder / "request.json")],
+            [*child_command(), str(folder / "request.json")],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,

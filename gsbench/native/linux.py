@@ -32,13 +32,13 @@ _MNT_DETACH: Final = 0x2
 
 #: statvfs(3) flag -> mount(2) flag. A remount inside a user namespace must repeat what the outer mount had set.
 _LOCKED_FLAGS: Final = {
-    os.ST_RDONLY: _MS_RDONLY,
-    os.ST_NOSUID: _MS_NOSUID,
-    os.ST_NODEV: _MS_NODEV,
-    os.ST_NOEXEC: _MS_NOEXEC,
-    os.ST_NOATIME: _MS_NOATIME,
-    os.ST_NODIRATIME: _MS_NODIRATIME,
-    os.ST_RELATIME: _MS_RELATIME,
+    "ST_RDONLY": _MS_RDONLY,
+    "ST_NOSUID": _MS_NOSUID,
+    "ST_NODEV": _MS_NODEV,
+    "ST_NOEXEC": _MS_NOEXEC,
+    "ST_NOATIME": _MS_NOATIME,
+    "ST_NODIRATIME": _MS_NODIRATIME,
+    "ST_RELATIME": _MS_RELATIME,
 }
 
 # <linux/prctl.h>, <linux/capability.h>
@@ -164,8 +164,8 @@ class Root:
         if not writable:
             present = os.statvfs(target).f_flag
             locked = 0
-            for seen, flag in _LOCKED_FLAGS.items():
-                locked |= flag if present & seen else 0
+            for name, flag in _LOCKED_FLAGS.items():
+                locked |= flag if present & getattr(os, name) else 0
             _mount("none", target, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | locked)
 
     def proc(self) -> bool:

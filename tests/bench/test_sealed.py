@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from gsbench.artifact import ArtifactWriter, open_artifact
-from gsbench.bench import sealed, sealed_work
+from gsbench.bench import isolation, sealed, sealed_work
 from gsbench.bench.sealed import (
     SealedArtifactError,
     SealedError,
@@ -293,25 +293,25 @@ def test_code_that_changed_since_the_job_began(
 
 
 def test_choosing_the_isolation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(sealed.ISOLATION_VARIABLE, raising=False)
+    monkeypatch.delenv(isolation.ISOLATION_VARIABLE, raising=False)
     best = "namespaces" if namespaces_unavailable() is None else "audit-hook"
     assert choose_isolation() == choose_isolation("auto") == best
-    monkeypatch.setenv(sealed.ISOLATION_VARIABLE, "audit-hook")
+    monkeypatch.setenv(isolation.ISOLATION_VARIABLE, "audit-hook")
     assert choose_isolation() == "audit-hook"
-    monkeypatch.setenv(sealed.ISOLATION_VARIABLE, "none")
+    monkeypatch.setenv(isolation.ISOLATION_VARIABLE, "none")
     with pytest.raises(UsageError, match="GSBENCH_ISOLATION='none': expected auto, namespaces or audit-hook"):
         choose_isolation()
-    monkeypatch.setattr(sealed, "namespaces_unavailable", lambda: "the kernel says no")
+    monkeypatch.setattr(isolation, "namespaces_unavailable", lambda: "the kernel says no")
     assert choose_isolation("auto") == "audit-hook"
     with pytest.raises(UsageError, match="the kernel says no"):
         choose_isolation("namespaces")
 
 
 def test_without_the_program_unshare(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealed.shutil, "which", lambda name: None)
-    assert "unshare" in str(sealed.namespaces_unavailable.__wrapped__())
+    monkeypatch.setattr(isolation.shutil, "which", lambda name: None)
+    assert "unshare" in str(isolation.namespaces_unavailable.__wrapped__())
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert "Linux" in str(sealed.namespaces_unavailable.__wrapped__())
+    assert "Linux" in str(isolation.namespaces_unavailable.__wrapped__())
 
 
 def test_frames_are_checked(tmp_path: Path) -> None:
