@@ -56,7 +56,7 @@ block = torch.ones(64 << 20, dtype=torch.uint8)
 high = peak_host_bytes()
 assert high - before > 50 << 20, (before, high)
 del block
-assert peak_host_bytes() >= high
+assert peak_host_bytes() > high - (8 << 20)  # the kernel counts in batches
 reset_peak(device)
 assert peak_host_bytes() < high - (40 << 20), "only where the kernel allows it"
 assert peak_gpu_bytes(device) is None
