@@ -33,10 +33,10 @@ class Row:
 #: The middle of the arcs and their length, in turns.
 MIDDLE: Final = 0.70
 ARC: Final = 0.40
-LOW: Final = Row(16, 0.62, 2.35, 0.19, True)
+LOW: Final = Row(18, 0.64, 2.20, 0.21, True)
 ROWS: Final = (
-    Row(15, 0.96, 2.20, 0.14, False),
-    Row(14, 1.30, 2.02, 0.12, True),
+    Row(14, 0.96, 2.20, 0.14, False),
+    Row(13, 1.30, 2.02, 0.12, True),
     Row(11, 1.64, 1.72, 0.08, False),
 )
 #: The walk begins near the middle of the lowest row, climbs the others, and ends where it began: with every eighth
@@ -106,7 +106,7 @@ def _views(row: Row, seed: int) -> list[Pose]:
     for k in range(row.views):
         place = (k + 0.5 + 0.3 * (_sway(k, 0.37, seed) - 0.5)) / row.views - 0.5
         c, s = circle(MIDDLE + ARC * (place if row.to_right else -place))
-        distance = row.distance + 0.30 * (_sway(k, 0.29, seed) - 0.5)
+        distance = row.distance + 0.26 * (_sway(k, 0.29, seed) - 0.5)
         height = row.height + 0.16 * (_sway(k, 0.23, seed) - 0.5)
         aim = (0.12 * (_sway(k, 0.41, seed) - 0.5), 0.12 * (_sway(k, 0.31, seed) - 0.5), row.aim)
         result.append(look_at((distance * c, distance * s, height), aim))

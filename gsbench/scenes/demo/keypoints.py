@@ -30,7 +30,7 @@ CELL: Final = 8
 #: Smaller eigenvalue of the structure tensor, in gray levels squared per pixel squared.
 MIN_CORNER: Final = 120.0
 #: Corners nearer to each other than this share of their distance from the camera are one point.
-MERGE: Final = 0.015
+MERGE: Final = 0.016
 #: Observations must be this far from the border (pixels), and a surface must face the camera by this cosine.
 BORDER: Final = 3.0
 MIN_COSINE: Final = 0.25

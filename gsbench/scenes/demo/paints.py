@@ -58,8 +58,8 @@ def planks(u: Floats, v: Floats, width: float, tones: tuple[RGB, RGB, RGB]) -> V
     shift = cell(row, 7) * 40.0
     grain = noise2(u * 1.4 + shift, v * 11.0)
     rings = tent(clouds2(u * 0.8 + shift, v * 3.5, 2) * 4.0)
-    wood = mix(color(tones[0]), color(tones[1]), np.clip(0.3 + 0.3 * grain + 0.3 * rings, 0.0, 1.0))
-    wood = wood * (0.6 + 0.6 * cell(row, 3))
+    wood = mix(color(tones[0]), color(tones[1]), np.clip(0.36 + 0.16 * grain + 0.28 * rings, 0.0, 1.0))
+    wood = wood * (0.7 + 0.45 * cell(row, 3))
     gap = step(tent(v * (1.0 / width)), 0.09, 0.05)
     return mix(color(tones[2]), wood, gap)
 
@@ -72,7 +72,7 @@ def table_top(p: Vec, n: Vec, part: Index) -> Vec:
     wood = planks(p.x, p.y, 0.23, OAK)
     radius = np.sqrt(p.x * p.x + p.y * p.y)
     band = step(radius, 1.00, 0.01) * (1.0 - step(radius, 1.07, 0.01))
-    u = tent(turns(p.x, p.y) * 28.0)
+    u = tent(turns(p.x, p.y) * 24.0)
     teeth = step(u, 0.5, 0.2)
     inlay = mix(color((0.05, 0.018, 0.012)), color((0.80, 0.62, 0.36)), teeth)
     wood = mix(wood, inlay, band)

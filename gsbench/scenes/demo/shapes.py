@@ -271,7 +271,7 @@ class Lathe(Bounded):
     def bound(self) -> tuple[Point, float]:
         """See `Shape.bound`."""
         half, reach = self.height / 2, max(self.radii)
-        return (self.base[0], self.base[1], self.base[2] + half), (half * half + reach * reach) ** 0.5
+        return (self.base[0], self.base[1], self.base[2] + half), math.sqrt(half * half + reach * reach)
 
     @cached_property
     def _pieces(self) -> tuple[Vec, Floats, Floats]:

@@ -170,7 +170,7 @@ def _build() -> tuple[Thing, ...]:
         Thing("buds", buds, paints.per_part(((0.85, 0.16, 0.10), (0.90, 0.62, 0.08), (0.80, 0.30, 0.50)))),
         Thing("basket", basket, paints.plain(enamel)),
         Thing("hoops", hoops, paints.plain(enamel)),
-        Thing("orange ball", Sphere((-0.56, -0.42, 0.125), 0.12), paints.beach_ball, mirror=0.04, texels=32),
+        Thing("beach ball", Sphere((-0.56, -0.42, 0.125), 0.12), paints.beach_ball, mirror=0.04, texels=32),
         Thing("blue ball", Sphere((0.06, -0.66, 0.13), 0.13), paints.plain((0.02, 0.05, 0.16)), mirror=0.18, texels=24),
         Thing(
             "green ball",

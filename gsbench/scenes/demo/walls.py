@@ -28,10 +28,10 @@ def _brick(u: Floats, v: Floats) -> Vec:
 def _plaster(u: Floats, v: Floats) -> Vec:
     """Green plaster with large, faint lozenges above a rail and oak panels."""
     lozenge = np.abs(tent(u * 0.8 + 0.5) - 0.5) + np.abs(tent(v * 0.7 + 0.3) - 0.5)
-    green = mix(color((0.10, 0.24, 0.17)), color((0.16, 0.33, 0.22)), step(lozenge, 0.5, 0.1))
-    green = green * (0.8 + 0.4 * noise2(u * 1.3, v * 1.3))
+    green = mix(color((0.10, 0.24, 0.17)), color((0.16, 0.33, 0.22)), step(lozenge, 0.5, 0.3))
+    green = green * (0.85 + 0.3 * noise2(u * 1.0, v * 1.0))
     panels = mix(color((0.06, 0.025, 0.012)), color((0.27, 0.13, 0.06)), step(tent(u * 1.1), 0.10, 0.06))
-    panels = panels * (0.75 + 0.5 * noise2(u * 5.0, v * 1.0))
+    panels = panels * (0.8 + 0.4 * noise2(u * 2.5, v * 0.8))
     rail = color((0.38, 0.22, 0.10)) * np.ones_like(u)
     return choose(v < -0.42, panels, choose(v < -0.34, rail, green))
 
@@ -40,7 +40,7 @@ def _boards(u: Floats, v: Floats) -> Vec:
     """Wide blue boards, each of its own tone."""
     board = u * (1.0 / 0.6)
     blue = mix(color((0.05, 0.13, 0.18)), color((0.10, 0.22, 0.27)), cell(whole(board), 5))
-    blue = blue * (0.85 + 0.3 * noise2(u * 3.0, v * 0.9))
+    blue = blue * (0.88 + 0.24 * noise2(u * 2.0, v * 0.8))
     return mix(color((0.02, 0.05, 0.07)), blue, step(tent(board), 0.07, 0.06))
 
 

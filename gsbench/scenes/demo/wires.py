@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -29,7 +30,9 @@ class Rods(Bounded):
         corners = np.array([p for a, b, _ in self.ends for p in (a, b)])
         center = (corners.min(axis=0) + corners.max(axis=0)) / 2
         reach = max(
-            sum((p[i] - float(center[i])) ** 2 for i in range(3)) ** 0.5 + r for a, b, r in self.ends for p in (a, b)
+            math.sqrt(sum((p[i] - float(center[i])) ** 2 for i in range(3))) + r
+            for a, b, r in self.ends
+            for p in (a, b)
         )
         return (float(center[0]), float(center[1]), float(center[2])), reach + 1e-4
 
@@ -97,7 +100,7 @@ class Rings(Bounded):
         centers = np.array([c for c, _, _, _ in self.rings])
         middle = (centers.min(axis=0) + centers.max(axis=0)) / 2
         reach = max(
-            sum((c[i] - float(middle[i])) ** 2 for i in range(3)) ** 0.5 + ring + wire
+            math.sqrt(sum((c[i] - float(middle[i])) ** 2 for i in range(3))) + ring + wire
             for c, _, ring, wire in self.rings
         )
         return (float(middle[0]), float(middle[1]), float(middle[2])), reach + 1e-4
