@@ -66,6 +66,8 @@ def main() -> None:
     pairs = []
     for view, frame in zip(views, frames, strict=True):
         pairs += [view.pixels.numpy(), np.rint(frame.clip(0.0, 1.0) * 255.0).astype(np.uint8)]
+    if len(views) % 2 and len(views) > 1:
+        pairs += [np.full_like(pairs[0], 255)] * 2
     rows = [pairs[index : index + 4] for index in range(0, len(pairs), 4)]
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(side_by_side(rows)).save(arguments.output, optimize=True)
