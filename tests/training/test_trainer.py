@@ -20,6 +20,7 @@ from gsbench.testing import orbit_cameras, tiny_scene
 from gsbench.training import (
     BaseGaussianModel,
     CameraIterator,
+    DefaultStrategy,
     LossPack,
     OptimizationParams,
     PipelineParams,
@@ -85,7 +86,7 @@ def test_the_same_seed_gives_the_same_model(scene: Scene) -> None:
 def test_many_gaussians_train_to_the_same_bytes_for_any_number_of_threads() -> None:
     # Enough for torch to share every operation among the threads.
     scene = tiny_scene(views=6, width=64, height=48, points=70_001)
-    opt = replace(BUSY, iterations=8, densify_from_iter=0, densification_interval=3, opacity_reset_interval=5)
+    opt = replace(BUSY, iterations=6, densify_from_iter=0, densification_interval=3, opacity_reset_interval=5)
 
     def run(threads: int) -> BaseGaussianModel:
         return Trainer(BaseGaussianModel(), scene, opt, threads=threads).train()
@@ -273,6 +274,37 @@ def test_training_survives_the_loss_of_all_gaussians(scene: Scene) -> None:
     model = Trainer(BaseGaussianModel(), scene, opt).train()
     assert len(model) == 0
     assert len(model.splats()) == 0
+
+
+def test_a_strategy_can_take_the_place_of_the_density_control(scene: Scene) -> None:
+    class WithStrategy(BaseGaussianModel):
+        strategy = DefaultStrategy(refine_start_iter=10, refine_every=20, reset_every=50, grow_grad2d=5e-5)
+
+        def training_setup(self, opt: OptimizationParams) -> None:
+            super().training_setup(opt)
+            self.strategy.check_sanity(self.tensors(), dict.fromkeys(self.attributes, self.optimizer))
+            self.strategy_state = self.strategy.initialize_state(self.spatial_lr_scale)
+
+        def register_post_task(self, scheduler: Scheduler, ppl: PipelineParams, opt: OptimizationParams) -> None:
+            pass
+
+        def register_end_task(self, scheduler: Scheduler, ppl: PipelineParams, opt: OptimizationParams) -> None:
+            scheduler.register_task(range(opt.iterations), task=self.strategy_task)
+
+        @task
+        def strategy_task(self, step: int, result: RenderResult) -> None:
+            self.apply_strategy(self.strategy, self.strategy_state, step, result)
+
+    trainer = Trainer(WithStrategy(), scene, BUSY)
+    counts = []
+    for _ in range(90):
+        trainer.train_step()
+        counts.append(len(trainer.model))
+    changes = [step for step in range(1, 90) if counts[step] != counts[step - 1]]
+    assert changes
+    assert set(changes) <= {20, 40, 60, 80}
+    assert len(trainer.model.statistics()["denom"]) == counts[-1]
+    assert float(trainer.model.get_opacity.detach().max()) < 0.95
 
 
 # The order of views.
