@@ -16,8 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 __all__ = ["generate"]
+
+#: Bytes; just under glibc's limit for its threshold, 32 MiB.
+_RAISE_THRESHOLD: Final = 31 << 20
 
 
 def generate(folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
@@ -28,9 +32,14 @@ def generate(folder: Path, progress: Callable[[int, int], None] | None = None) -
         progress: called with (views done, views in all) after each view.
     """
     # Imported here so that listing data sets loads neither NumPy nor the tracer.
+    import numpy as np
     from PIL import Image
 
     from gsbench.scenes.demo import cameras, keypoints, lighting, picture, sparse, still_life
+
+    # glibc gives each array above a threshold pages of its own and takes them back when it is freed, which would cost a
+    # fifth of the time. The threshold follows the largest block freed so far (mallopt(3)); this one is never touched.
+    np.empty(_RAISE_THRESHOLD, np.uint8)
 
     tracer = lighting.light(still_life.THINGS)
     poses = cameras.poses()

@@ -3,7 +3,7 @@
 Corners are looked for in every photograph. Each is followed to the surface it lies on and from there into the other
 photographs that see it, where it is observed with the error of a detector (a few tenths of a pixel) and sometimes
 missed. The point is then triangulated from these observations alone. So points lie where there is texture, near
-surfaces but not on them, and none lies on a mirror, whose corners do not stay in place.
+surfaces but not on them, and none lies on a mirror.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gsbench.scenes.demo.cameras import FOCAL, HEIGHT, WIDTH, Pose
-from gsbench.scenes.demo.noise import cell
+from gsbench.scenes.demo.noise import scatter
 from gsbench.scenes.demo.shapes import NEAR
 from gsbench.scenes.demo.tracer import Tracer, occluded, trace
 from gsbench.scenes.demo.vectors import Floats, Rays, Vec, concatenate
@@ -28,7 +28,7 @@ Photo = npt.NDArray[np.uint8]
 #: The strongest corner of each square of this many pixels is kept, if it is strong enough.
 CELL: Final = 8
 #: Smaller eigenvalue of the structure tensor, in gray levels squared per pixel squared.
-MIN_CORNER: Final = 120.0
+MIN_CORNER: Final = 90.0
 #: Corners nearer to each other than this share of their distance from the camera are one point.
 MERGE: Final = 0.016
 #: Observations must be this far from the border (pixels), and a surface must face the camera by this cosine.
@@ -37,6 +37,8 @@ MIN_COSINE: Final = 0.25
 #: Share of the observations that a detector finds, and the largest error of each coordinate (pixels).
 FOUND: Final = 0.7
 ERROR: Final = 0.8
+#: Corners on surfaces that mirror this share of the light and more are those of what is mirrored, and move with it.
+MIRROR: Final = 0.1
 #: Views that must see a point.
 MIN_TRACK: Final = 3
 
@@ -86,12 +88,12 @@ def corners(photo: Photo) -> tuple[Longs, Longs, Doubles]:
 def _on_surfaces(tracer: Tracer, poses: Sequence[Pose], photos: Sequence[Photo]) -> tuple[Vec, Vec]:
     """The places of all corners on surfaces that do not mirror, each once, with the normals towards the camera."""
     places, normals, keys, strengths = [], [], [], []
+    steady = np.array([thing.mirror < MIRROR or thing.brushed for thing in tracer.things])
     for pose, photo in zip(poses, photos, strict=True):
         rows, columns, strength = corners(photo)
         rays = pose.rays(columns.astype(np.float32) + np.float32(0.5), rows.astype(np.float32) + np.float32(0.5))
         t, which = trace(tracer.things, rays)
-        matt = np.array([not thing.metal for thing in tracer.things])
-        index = np.flatnonzero(matt[which])
+        index = np.flatnonzero(steady[which])
         rays, t, which = rays.at(index), t[index], which[index]
         p, n = rays.point(t), Vec.zeros(index.size)
         for number, thing in enumerate(tracer.things):
@@ -132,8 +134,8 @@ def _seen(tracer: Tracer, pose: Pose, p: Vec, n: Vec) -> npt.NDArray[np.bool_]:
 def _errors(point: Longs, view: Longs, axis: int) -> Floats:
     """Error of one coordinate of each observation: the sum of two uniform numbers, at most ERROR."""
     salt = (view * 131 + axis * 61).astype(np.int32)
-    place = (point % 65521).astype(np.int32)
-    return (cell(place, salt) + cell(place * 3 + 7, salt + 29) - 1.0) * np.float32(ERROR)
+    place = point.astype(np.int32)
+    return (scatter(place, salt) + scatter(place * 3 + 7, salt + 29) - 1.0) * np.float32(ERROR)
 
 
 def _triangulate(poses: Sequence[Pose], count: int, point: Longs, view: Longs, xy: Doubles) -> Doubles:
@@ -178,7 +180,7 @@ def find_points(tracer: Tracer, poses: Sequence[Pose], photos: Sequence[Photo]) 
     for number, pose in enumerate(poses):
         index = np.flatnonzero(_seen(tracer, pose, p, n)).astype(np.int64)
         view = np.full(index.size, number, np.int64)
-        found = cell((index % 65521).astype(np.int32), (view * 37 + 11).astype(np.int32)) < FOUND
+        found = scatter(index.astype(np.int32), (view * 37 + 11).astype(np.int32)) < FOUND
         index, view = index[found], view[found]
         u, v, _ = pose.project(exact[index])
         views.append(view)

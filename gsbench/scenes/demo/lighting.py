@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from gsbench.scenes.demo.lightmaps import LightMap, Probe, centers, directions
-from gsbench.scenes.demo.noise import cell
+from gsbench.scenes.demo.noise import scatter
 from gsbench.scenes.demo.shapes import NEAR, Shape
 from gsbench.scenes.demo.still_life import FILL, KEY, LAMPS, Lamp, Thing
 from gsbench.scenes.demo.tracer import Tracer, occluded
@@ -51,8 +51,12 @@ def _patch(shape: Shape, texels: int) -> _Patch:
     return _Patch(Vec(*join[:3]), Vec(*join[3:]))
 
 
-def _accumulate(patch: _Patch, samples: int, light: Callable[[_Patch, Ints], Vec]) -> Floats:
-    """Mean over samples of `light(points, sample number)`; float32 [3, M].
+#: Light that arrives at points, for the numbers of the point and of the sample.
+_Light = Callable[[_Patch, Ints, Ints], Vec]
+
+
+def _accumulate(patch: _Patch, samples: int, light: _Light) -> Floats:
+    """Mean over samples of the light at M points; float32 [3, M].
 
     Several samples go into a wave; they are added one after the other, so the sum does not depend on the waves.
     """
@@ -62,23 +66,23 @@ def _accumulate(patch: _Patch, samples: int, light: Callable[[_Patch, Ints], Vec
     for first in range(0, samples, group):
         size = min(group, samples - first)
         tiled = [np.tile(a, size) for v in (patch.points, patch.normals) for a in (v.x, v.y, v.z)]
-        number = np.repeat(np.arange(first, first + size, dtype=np.int32), count)
-        values = light(_Patch(Vec(*tiled[:3]), Vec(*tiled[3:])), number)
+        point = np.tile(np.arange(count, dtype=np.int32), size)
+        sample = np.repeat(np.arange(first, first + size, dtype=np.int32), count)
+        values = light(_Patch(Vec(*tiled[:3]), Vec(*tiled[3:])), point, sample)
         for channel, value in enumerate((values.x, values.y, values.z)):
             for row in value.reshape(size, count):
                 total[channel] += row
     return total * np.float32(1.0 / samples)
 
 
-def _from_lamp(things: Sequence[Thing], lamp: Lamp, grid: int) -> Callable[[_Patch, Ints], Vec]:
-    """Light from one point of the lamp's grid, jittered by texel: L A cos cos' / (pi r^2) where nothing is between."""
+def _from_lamp(things: Sequence[Thing], lamp: Lamp, grid: int) -> _Light:
+    """Light from one place of the lamp's grid, jittered by point: L A cos cos' / (pi r^2) where nothing is between."""
     area = 4.0 * lamp.half[0] * lamp.half[1]
 
-    def light(patch: _Patch, number: Ints) -> Vec:
-        texel = np.arange(len(patch), dtype=np.int32) % 65521
-        row, column = number // grid, number % grid
-        x = (column + cell(texel, number)) * np.float32(2.0 / grid) - 1.0
-        y = (row + cell(texel + 128, number + 77)) * np.float32(2.0 / grid) - 1.0
+    def light(patch: _Patch, point: Ints, sample: Ints) -> Vec:
+        row, column = sample // grid, sample % grid
+        x = (column + scatter(point, sample)) * np.float32(2.0 / grid) - 1.0
+        y = (row + scatter(point + 128, sample + 77)) * np.float32(2.0 / grid) - 1.0
         to_lamp = Vec(
             lamp.center[0] + lamp.half[0] * x - patch.points.x,
             lamp.center[1] + lamp.half[1] * y - patch.points.y,
@@ -112,12 +116,12 @@ def _sphere_points(count: int) -> Vec:
     return Vec(table[:, 0], table[:, 1], table[:, 2])
 
 
-def _gathered(tracer: Tracer, count: int) -> Callable[[_Patch, Ints], Vec]:
+def _gathered(tracer: Tracer, count: int) -> _Light:
     """Light scattered by the surroundings: directions normal + point of the unit sphere follow the cosine law."""
     spread = _sphere_points(count)
 
-    def light(patch: _Patch, number: Ints) -> Vec:
-        d = (patch.normals + Vec(spread.x[number], spread.y[number], spread.z[number]) * 0.999).normalized()
+    def light(patch: _Patch, point: Ints, sample: Ints) -> Vec:
+        d = (patch.normals + spread.at(sample.astype(np.intp)) * 0.999).normalized()
         return tracer.scattered(Rays(patch.points + patch.normals * (2.0 * NEAR), d))
 
     return light
@@ -132,9 +136,10 @@ def _probe(stage: Tracer, shape: Shape) -> Probe:
         d = directions(texels)
         return _Patch(origin + d * 0.0, d)
 
-    def seen(patch: _Patch, number: Ints) -> Vec:
-        spread = _sphere_points(6)
-        d = patch.normals + Vec(spread.x[number], spread.y[number], spread.z[number]) * 0.09
+    spread = _sphere_points(6)
+
+    def seen(patch: _Patch, point: Ints, sample: Ints) -> Vec:
+        d = patch.normals + spread.at(sample.astype(np.intp)) * 0.09
         return stage.scattered(Rays(patch.points, d.normalized()), lamps=5.0)
 
     mirror = _accumulate(around(24), 6, seen)

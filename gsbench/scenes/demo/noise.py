@@ -44,6 +44,11 @@ def cell(i: Ints, j: Ints | int = 0) -> Floats:
     return _PLANE.take(place)
 
 
+def scatter(i: Ints, j: Ints) -> Floats:
+    """As `cell`, for numbers i of 0 and more that run far beyond the lattice."""
+    return cell(i, j + (i >> 8) * 7)
+
+
 def noise2(u: Floats, v: Floats) -> Floats:
     """Smooth noise in [0, 1) with features of size 1."""
     i, s = _floor(u)

@@ -28,7 +28,6 @@ class Thing:
     Fields:
         mirror: share of light reflected like a mirror at normal incidence (more at grazing angles, after Schlick);
             0 for matt surfaces, 0.04 for varnish and glaze.
-        metal: the paint tints the reflection, and nothing is scattered.
         brushed: reflections are blurred.
         texels: the light on the surface is stored on `texels` x `texels` points per chart.
         glow: emitted radiance (for the room's lamps), of local points and normals.
@@ -38,7 +37,6 @@ class Thing:
     shape: Shape
     paint: Paint
     mirror: float = 0.0
-    metal: bool = False
     brushed: bool = False
     texels: int = 0
     glow: Callable[[Vec, Vec], Vec] | None = None

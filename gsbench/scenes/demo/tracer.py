@@ -64,7 +64,7 @@ class Tracer:
         """
         t, which = trace(self.things, rays, candidates)
         result = Vec.zeros(len(rays))
-        pending: list[tuple[Index, Vec, Rays]] = []
+        pending: list[tuple[Index, Floats, Rays]] = []
         for number, index in _groups(which):
             thing = self.things[number]
             d = rays.direction.at(index)
@@ -74,32 +74,28 @@ class Tracer:
             back = cosine < 0.0
             n = choose(back, -outward, outward)
             cosine = np.abs(cosine)
-            tint = self._paint(thing, p, outward)
-            color = Vec.zeros(index.size)
-            if not thing.metal:
-                color = tint.times(self._irradiance(number, p, n))
-                color = color * np.where(back, np.float32(INSIDE), np.float32(1.0))
+            color = self._paint(thing, p, outward).times(self._irradiance(number, p, n))
+            color = color * np.where(back, np.float32(INSIDE), np.float32(1.0))
             if thing.glow is not None:
                 color = color + thing.glow(thing.shape.local(p), outward)
             if thing.mirror > 0.0:
                 # Schlick (1994): F0 + (1 - F0) (1 - cos)^5.
                 m = 1.0 - np.minimum(cosine, 1.0)
                 fresnel = thing.mirror + (1.0 - thing.mirror) * ((m * m) * (m * m) * m)
-                strength = tint * fresnel if thing.metal else Vec(fresnel, fresnel, fresnel)
                 color = color * (1.0 - fresnel)
                 mirrored = (d + n * (2.0 * cosine)).normalized()
                 if bounces > 0 and not thing.brushed:
-                    pending.append((index, strength, Rays(p + n * NEAR, mirrored)))
+                    pending.append((index, fresnel, Rays(p + n * NEAR, mirrored)))
                 else:
-                    color = color + strength.times(self.probes[number].radiance(mirrored))
+                    color = color + self.probes[number].radiance(mirrored) * fresnel
             result.put(index, color)
         if pending:
             index = np.concatenate([i for i, _, _ in pending])
-            strength = concatenate([s for _, s, _ in pending])
+            share = np.concatenate([s for _, s, _ in pending])
             further = Rays(
                 concatenate([r.origin for _, _, r in pending]), concatenate([r.direction for _, _, r in pending])
             )
-            reflected = strength.times(self.radiance(further, bounces - 1))
+            reflected = self.radiance(further, bounces - 1) * share
             result.put(index, result.at(index) + reflected)
         return result
 
@@ -109,8 +105,6 @@ class Tracer:
         result = Vec.zeros(len(rays))
         for number, index in _groups(which):
             thing = self.things[number]
-            if thing.metal:
-                continue
             p = rays.origin.at(index) + rays.direction.at(index) * t[index]
             n = thing.shape.normal(p)
             color = self._paint(thing, p, n).times(self._irradiance(number, p, n))

@@ -84,6 +84,15 @@ def from_lamp(things: list[Thing], points: Vec, normals: Vec, grid: int = 8) -> 
     return lighting._accumulate(patch, grid * grid, lighting._from_lamp(things, LAMP, grid)).T
 
 
+def test_light_does_not_depend_on_how_much_is_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(8)
+    p, n = Vec(*rng.uniform(-1, 1, (3, 37)).astype(np.float32)), unit(rng, 37)
+    ball = Thing("ball", Sphere((0.0, 0.0, 1.0), 0.6), paints.plain((1, 1, 1)))
+    whole = from_lamp([ROOM, ball], p, n)
+    monkeypatch.setattr(lighting, "WAVE", 100)
+    assert np.array_equal(from_lamp([ROOM, ball], p, n), whole)
+
+
 def test_direct_light_is_the_integral_over_the_lamp() -> None:
     rng = np.random.default_rng(4)
     p = rng.uniform(-1, 1, (40, 3)) * [1, 1, 0.5]
@@ -137,7 +146,7 @@ def test_gathered_directions_follow_the_cosine_law() -> None:
 
 
 def test_a_mirror_shows_what_a_ray_from_its_point_sees() -> None:
-    mirror = Thing("mirror", Box((0.0, 0.0, 0.0), (1.0, 1.0, 0.1)), paints.plain((1, 1, 1)), mirror=0.7, metal=True)
+    mirror = Thing("mirror", Box((0.0, 0.0, 0.0), (1.0, 1.0, 0.1)), paints.plain((0, 0, 0)), mirror=0.7)
     pattern = Thing("room", ROOM.shape, lambda p, n, part: Vec(0.5 + 0.1 * p.x, 0.5 + 0.1 * p.y, 0.3 + 0 * p.z))
     one = np.ones((3, 6 * 4), np.float32)
     probe = Probe(np.zeros((3, 4), np.float32), 2, np.zeros((3, 4), np.float32), 2)
