@@ -99,9 +99,26 @@ def app(ctx: click.Context) -> int:
     return EXIT_OK
 
 
+class _Warnings(logging.Handler):
+    """What modules log, as lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one line."""
+        _say(f"gsbench: {record.levelname.lower()}: {record.getMessage()}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; `arguments` defaults to those of the process."""
-    logging.basicConfig(format="gsbench: %(levelname)s: %(message)s", level=logging.WARNING)
+    handler = _Warnings(logging.WARNING)
+    logger = logging.getLogger("gsbench")
+    logger.addHandler(handler)
+    try:
+        return _run(arguments)
+    finally:
+        logger.removeHandler(handler)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         result = app.main(args=arguments, prog_name="gsbench", standalone_mode=False)
     except click.ClickException as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import os
 import platform
 import re
@@ -17,7 +16,7 @@ from typing import Final, Literal
 import click
 
 from gsbench import __version__
-from gsbench.cli.output import json_option, print_json, table_width
+from gsbench.cli.output import json_option, print_json, table_width, without_warnings
 from gsbench.cli.tables import Column, Row, text_table
 
 DOCTOR_SCHEMA: Final = "gsbench.doctor/1"
@@ -45,8 +44,8 @@ def command(as_json: bool) -> int:
 
     Exit code 1 if something is broken; what is merely not there is fine.
     """
-    logging.getLogger("gsbench").setLevel(logging.ERROR)  # the rows say what warnings would
-    checks = run_checks()
+    with without_warnings("gsbench"):
+        checks = run_checks()
     if as_json:
         print_json({"schema": DOCTOR_SCHEMA, "checks": [asdict(check) for check in checks]})
     else:

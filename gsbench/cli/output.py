@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -27,3 +30,15 @@ def print_json(value: Any) -> None:
 def table_width() -> int:
     """Columns that a table may take: those of the terminal, or plenty."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
+
+
+@contextmanager
+def without_warnings(name: str) -> Iterator[None]:
+    """Keep the warnings of the logger `name` from stderr, for verbs whose output says the same."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gsbench.cli.output import json_option, print_json, table_width
+from gsbench.cli.output import json_option, print_json, table_width, without_warnings
 from gsbench.cli.tables import Column, Row, text_table
 
 if TYPE_CHECKING:
@@ -23,10 +22,10 @@ def command(as_json: bool) -> None:
 
     A plugin that cannot be used is a row with the reason. Nothing heavy is imported.
     """
-    logging.getLogger("gsbench.hooks").setLevel(logging.ERROR)  # the rows say what its warnings would
     from gsbench.hooks import load_plugins
 
-    rows = load_plugins()
+    with without_warnings("gsbench.hooks"):
+        rows = load_plugins()
     if as_json:
         print_json({"schema": PLUGINS_SCHEMA, "plugins": [row.to_json() for row in rows]})
         return
