@@ -29,7 +29,7 @@ from gsbench.training import (
     Trainer,
     task,
 )
-from gsbench.training.trainer import PROGRESS_EVERY, build_schedule
+from gsbench.training.trainer import build_schedule
 
 #: A schedule that does everything within 120 steps.
 BUSY = OptimizationParams(densify_grad_threshold=5e-5, densification_interval=20).scaled(120)
@@ -229,7 +229,8 @@ def test_nothing_of_a_step_outlives_it(scene: Scene) -> None:
         gc.enable()
 
 
-def test_progress_and_threads(scene: Scene) -> None:
+def test_progress_and_threads(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gsbench.training.trainer.PROGRESS_EVERY", 3)
     calls: list[Any] = []
     before = torch.get_num_threads()
     threads = []
@@ -238,10 +239,9 @@ def test_progress_and_threads(scene: Scene) -> None:
         threads.append(torch.get_num_threads())
         calls.append((step, total, values["gaussians"], math.isfinite(values["loss"])))
 
-    opt = replace(BUSY, iterations=PROGRESS_EVERY + 3, densify_until_iter=0)
+    opt = replace(BUSY, iterations=5, densify_until_iter=0)
     Trainer(BaseGaussianModel(), scene, opt, threads=before + 1, progress=progress).train()
-    total = PROGRESS_EVERY + 3
-    assert calls == [(PROGRESS_EVERY, total, 300.0, True), (total, total, 300.0, True)]
+    assert calls == [(3, 5, 300.0, True), (5, 5, 300.0, True)]
     assert set(threads) == {before + 1}
     assert torch.get_num_threads() == before
 
