@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+# Before torch loads OpenMP: beside another busy process, threads that spin while they wait slow tests down tenfold.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 try:
     import torch
 except ImportError:  # the light environments of tox.ini run the tests marked so without it

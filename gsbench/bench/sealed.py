@@ -207,6 +207,7 @@ def _environment(threads: int) -> dict[str, str]:
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
+        "OMP_WAIT_POLICY": "passive",  # as in gsbench.bench.job
         "GSBENCH_ISA": native.cpu_isa(),
         DISABLE_VARIABLE: ",".join(row.entry_point for row in load_plugins() if row.status == "disabled"),
         **_initial_variables("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"),
