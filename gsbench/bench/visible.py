@@ -48,7 +48,8 @@ class Visible:
     """See the module. All paths are absolute.
 
     Fields:
-        import_path: ``sys.path``; `site_dirs` are those of its folders whose ``.pth`` files are honored.
+        import_path: ``sys.path`` without folders that nothing is installed in; `site_dirs` are those of its folders
+            whose ``.pth`` files are honored.
         prefix, exec_prefix: of the interpreter.
         stdlib: folders of the standard library; `hidden` are folders below them that are not visible as such.
         libraries: folders of shared objects.
@@ -109,8 +110,14 @@ def take_inventory() -> Visible:
         _add_listed(distribution, site_dirs, listed, open_roots)
     code, packages = _code(listed)
     library = native.library_path().resolve()
+    # Folders that nothing is installed in, such as a checkout that is the working directory of an installed gsbench,
+    # hold only what the child may not read; imports that tried them first would fail there.
+    roots = {*listed, *open_roots, *(str(package.parent) for package in packages)}
+    installed = [
+        e for e in import_path if e in roots or e not in folders or any(Path(e).is_relative_to(s) for s in stdlib)
+    ]
     return Visible(
-        import_path=import_path,
+        import_path=tuple(installed),
         site_dirs=site_dirs,
         prefix=sys.prefix,
         exec_prefix=sys.exec_prefix,
