@@ -34,7 +34,7 @@ class RunRequest(_Model):
             names of rate points, "default" or "all".
         out: the results folder.
         settings: ``METHOD.field=value``.
-        iterations: training steps, None for each method's own number.
+        iterations: training steps, None for the data set's own number or else each method's.
         device: "auto", "cpu", "cuda" or "cuda:N".
         jobs: how many jobs at once, None for what cores and memory allow.
         threads: CPU threads of a job, None to divide the cores among the jobs.

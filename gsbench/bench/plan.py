@@ -18,7 +18,7 @@ from gsbench.hooks import load_plugins, method_class
 from gsbench.methods import MethodSpec, RatePoint
 from gsbench.records import ProtocolInfo
 from gsbench.registry import did_you_mean
-from gsbench.scenes import Scene, SceneOptions, SceneRef, load_scene, resolve_scenes
+from gsbench.scenes import DatasetSpec, Scene, SceneOptions, SceneRef, load_scene, resolve_scenes
 
 #: Bases are trained once per scene, whatever seeds are asked for.
 BASE_SEED: Final = 0
@@ -65,6 +65,9 @@ def build_plan(request: RunRequest) -> Plan:
     for ref in resolve_scenes(request.scenes):
         scene = load_scene(ref, options)
         notes += [f"{ref}: {note}" for note in scene.notes]
+        steps = _dataset_iterations(ref)
+        if steps is not None and request.iterations is None:
+            notes.append(f"{ref}: {steps:,} training steps, the data set's own number; --iterations N for another")
         for spec in methods:
             for rate in rates[spec.name]:
                 for seed in dict.fromkeys(request.seeds):
@@ -97,6 +100,14 @@ class _Factory:
         cls = method_class(spec.name).Config
         return resolve_config(spec.name, cls, rate.settings, self.settings.get(spec.name, [])), encode_only_fields(cls)
 
+    def _iterations(self, spec: MethodSpec, ref: SceneRef) -> int | None:
+        """Steps to scale the schedule to: the user's, else the data set's, unless a setting gives the number itself."""
+        if self.request.iterations is not None:
+            return self.request.iterations
+        if any(field == "iterations" for field, _ in self.settings.get(spec.name, [])):
+            return None
+        return _dataset_iterations(ref)
+
     def add(
         self, spec: MethodSpec, rate: RatePoint, seed: int, ref: SceneRef, scene: Scene, *, dependency: bool = False
     ) -> JobSpec:
@@ -121,7 +132,7 @@ class _Factory:
             scene_hash=scene.hash,
             config=config,
             encode_fields=encode_fields,
-            iterations=self.request.iterations,
+            iterations=self._iterations(spec, ref),
             device=self.device,
             threads=self.request.threads,
             metrics=self.metrics,
@@ -138,6 +149,13 @@ class _Factory:
         if known is None or (known.dependency and not dependency):
             self.jobs[job.id] = job
         return job
+
+
+def _dataset_iterations(ref: SceneRef) -> int | None:
+    if ref.dataset not in registry.scenes:
+        return None
+    spec: DatasetSpec = registry.scenes.get(ref.dataset)
+    return spec.iterations
 
 
 def resolve_device(device: str) -> str:

@@ -167,7 +167,7 @@ def request_options(function: F) -> F:
                 "--iterations",
                 type=click.IntRange(1),
                 metavar="N",
-                help="Training steps; schedules scale in proportion.",
+                help="Training steps; schedules scale in proportion. [default: the data set's or method's own]",
             ),
             scene_options,
             machine_options,

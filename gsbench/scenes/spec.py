@@ -35,6 +35,8 @@ class DatasetSpec:
             returned scene carries `name` and the scene's name.
         summary: one line.
         protocol: the protocol it is evaluated under where the user names none.
+        iterations: training steps that suit it where the user names none, to which schedules are scaled; None for
+            each method's own number.
 
     Raises:
         PluginError: if a field is malformed.
@@ -45,6 +47,7 @@ class DatasetSpec:
     target: str
     summary: str
     protocol: Protocol = GS1600
+    iterations: int | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name) or self.name.lower() == PATH_DATASET:
@@ -52,6 +55,9 @@ class DatasetSpec:
                 f"data set name {self.name!r}: expected letters, digits and . _ + -, and not {PATH_DATASET!r}"
             )
         check_target(self.target)
+        iterations: object = self.iterations
+        if iterations is not None and (type(iterations) is not int or iterations < 1):
+            raise PluginError(f"data set {self.name!r}: iterations: expected a positive integer, got {iterations!r}")
         scenes: object = self.scenes
         if not isinstance(scenes, tuple) or not scenes or len(set(scenes)) != len(scenes):
             raise PluginError(f"data set {self.name!r}: scenes must be a tuple of names that differ, got {scenes!r}")

@@ -173,14 +173,31 @@ def test_requests_check_their_values() -> None:
             RunRequest.model_validate({"methods": ["a"], "scenes": ["b"], **wrong})
 
 
-def test_the_demo_is_planned_by_name(zoo: Path, monkeypatch: pytest.MonkeyPatch, capture: Path, tmp_path: Path) -> None:
-    """A scene of a data set has no path of its own in the job."""
+@pytest.fixture
+def demo_is_the_capture(monkeypatch: pytest.MonkeyPatch, capture: Path) -> None:
     from gsbench.scenes import Scene, SceneOptions, SceneRef, load_scene
 
     def fake(ref: SceneRef, options: SceneOptions) -> Scene:
-        assert ref == SceneRef("demo", "demo")
         return load_scene(SceneRef("path", "desk", capture), options)
 
     monkeypatch.setattr(plan_module, "load_scene", fake)
+
+
+@pytest.mark.usefixtures("zoo", "demo_is_the_capture")
+def test_the_demo_is_planned_by_name(tmp_path: Path) -> None:
+    """A scene of a data set has no path of its own in the job."""
     (job,) = build_plan(RunRequest(methods=["dots"], scenes=["demo"], out=tmp_path)).jobs
     assert (job.dataset, job.scene, job.scene_path) == ("demo", "demo", None)
+
+
+@pytest.mark.usefixtures("zoo", "demo_is_the_capture")
+def test_training_steps_are_those_of_the_data_set_unless_the_user_says(tmp_path: Path, capture: Path) -> None:
+    def plan(scene: str, **more: Any) -> tuple[list[int | None], list[str]]:
+        made = build_plan(RunRequest(methods=["dots"], scenes=[scene], out=tmp_path, **more))
+        return [job.iterations for job in made.jobs], [note for note in made.notes if "training steps" in note]
+
+    steps, (note,) = plan("demo")
+    assert steps == [1500]
+    assert "1,500 training steps, the data set's own number; --iterations N for another" in note
+    assert plan("demo", iterations=7) == ([7], [])
+    assert plan(f"path:{capture}") == ([None], [])

@@ -162,6 +162,8 @@ def test_names_are_safe_in_paths(name: str, safe: str) -> None:
         ({"scenes": ("a/b",)}, "scene name 'a/b'; expected up to 100 letters"),
         ({"scenes": (".a",)}, "scene name '.a'"),
         ({"target": "module"}, "target 'module' is not of the form"),
+        ({"iterations": 0}, "iterations: expected a positive integer, got 0"),
+        ({"iterations": 1.5}, "iterations: expected a positive integer"),
     ],
 )
 def test_specs_are_checked(fields: dict[str, object], message: str) -> None:
