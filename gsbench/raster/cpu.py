@@ -113,12 +113,13 @@ class CpuBackend:
             torch.get_num_threads(),
         )
         rasterizer = Rasterizer(tensors, settings)
-        means2d, depths, conics, colors, opacities, radii, *ids = _Project.apply(rasterizer, *tensors)
+        projected = _Project.apply(rasterizer, *tensors)  # type: ignore[no-untyped-call]
+        means2d, depths, conics, colors, opacities, radii, *ids = projected
         if not inputs.packed:
             # The tensors in meta have gsplat's shapes, and the image depends on them as such.
             means2d, depths, conics = means2d.view(c, n, 2), depths.view(c, n), conics.view(c, n, 3)
             opacities, radii = opacities.view(c, n), radii.view(c, n, 2)
-        image, alpha = _Blend.apply(
+        image, alpha = _Blend.apply(  # type: ignore[no-untyped-call]
             rasterizer,
             means2d.view(-1, 2),
             conics.view(-1, 3),
