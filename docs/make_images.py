@@ -1,6 +1,6 @@
 """Make the picture of the README: ground truth beside what the artifact decodes to, for held-out views of the demo.
 
-    gsbench run --methods 3dgs --scenes demo
+    gsbench run --methods 3dgs --scenes demo --iterations 2000
     python docs/make_images.py runs/gs1600/demo/demo/3dgs/default.ply
 
 The artifact is decoded as in a run: by a sealed process that sees the file and the cameras and nothing else.
@@ -22,6 +22,8 @@ from gsbench.bench.memory import usable_cores
 from gsbench.hooks import load_plugins
 from gsbench.scenes import SceneOptions, View, load_scene, resolve_scenes
 
+#: What the README shows.
+VIEWS = ("frame_0008.png", "frame_0024.png")
 #: White pixels between images.
 GAP = 6
 
@@ -53,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--method", default="3dgs")
-    parser.add_argument("--views", nargs="*", default=[], help="names of held-out views, two to a row")
+    parser.add_argument("--views", nargs="*", default=VIEWS, help="names of held-out views, two to a row; none: all")
     parser.add_argument("--output", "-o", type=Path, default=Path(__file__).parent / "images" / "demo.png")
     arguments = parser.parse_args()
 
