@@ -1,6 +1,6 @@
 """Make the picture of the README: ground truth beside what the artifact decodes to, for held-out views of the demo.
 
-    gsbench run --methods 3dgs --scenes demo --iterations 2000
+    gsbench run --methods 3dgs --scenes demo
     python docs/make_images.py runs/gs1600/demo/demo/3dgs/default.ply
 
 The artifact is decoded as in a run: by a sealed process that sees the file and the cameras and nothing else.
