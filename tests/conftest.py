@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# Before torch loads OpenMP: beside another busy process, threads that spin while they wait slow tests down tenfold.
+# Before torch loads OpenMP, for the reason that gsbench.bench.job gives.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 try:

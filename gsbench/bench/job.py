@@ -57,7 +57,7 @@ def main(path: Path, *, lifeline: bool = False) -> int:
         # Before torch and OpenMP are loaded.
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(spec.threads)))
     # Threads that wait by spinning take the core from the thread they wait for as soon as anything else runs on the
-    # machine: measured with two other processes on two cores, a training step then takes nine times as long.
+    # machine; training beside other work then slows down by far more than its share.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     sys.stdout.flush()
