@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,11 @@ import pytest
 
 # Before torch loads OpenMP, for the reason that gsbench.bench.job gives.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# A shell starts what it puts into the background with interrupts ignored, and children inherit that; the processes that
+# tests interrupt must not.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 try:
     import torch

@@ -130,7 +130,7 @@ def driver(plan: Plan, zoo: Path, tmp_path: Path) -> Iterator[subprocess.Popen[s
         yield process
     finally:
         process.kill()
-        process.wait()
+        process.wait(timeout=60)
         if process.stdout is not None:
             process.stdout.close()
 
@@ -182,9 +182,9 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(
         process.send_signal(how)
         if how == signal.SIGINT:
             wait_for(process, "interrupted")
-            assert process.wait() == 130
+            assert process.wait(timeout=60) == 130
         else:
-            assert process.wait() == -signal.SIGKILL
+            assert process.wait(timeout=60) == -signal.SIGKILL
     until(lambda: jobs_of(plan.out) == [])
     store = Store(plan.out)
     finished = store.read_record(f"{first.id}.json")
