@@ -43,7 +43,8 @@ def command(
     """Score a folder of images against the held-out photographs of a scene.
 
     An image (8-bit .png, or .npy of float32 [H, W, 3]) belongs to the view whose photo has its name, or, numbered
-    0000, 0001, ..., to the views in order. gsbench decode writes such folders.
+    0000, 0001, ..., to the views in order. gsbench decode writes such folders; with --format npy the numbers are those
+    of a record to the last digit, where 8-bit images move SSIM a little.
     """
     if not frames.is_dir():
         raise UsageError(f"{frames} is not a folder; expected one with a .png or .npy file per view")

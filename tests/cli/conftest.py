@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-#: A method that draws the scene's points, and one that fails.
+#: A method that draws the scene's points, one that fails, and one that trains.
 PLUGIN = """
 import gsbench
 
@@ -24,6 +24,7 @@ def gsbench_methods():
     return [
         gsbench.MethodSpec("points", "toy_method:Points", "the points, drawn", suffix=".ply", rates=rates),
         gsbench.MethodSpec("broken", "toy_method:Broken", "does not work", suffix=".ply"),
+        gsbench.MethodSpec("trained", "toy_method:Trained", "plain training", suffix=".ply"),
     ]
 """
 METHOD = """
@@ -32,7 +33,7 @@ import time
 
 import torch
 
-from gsbench import Method, Splats, SplatsModel, field
+from gsbench import Method, Splats, SplatsModel, TrainedMethod, field
 from gsbench.formats.ply import read_ply, write_ply
 
 
@@ -76,6 +77,10 @@ class Broken(Points):
     def fit(self, scene, config, context):
         print("about to fail")
         raise RuntimeError("no such luck")
+
+
+class Trained(TrainedMethod):
+    pass
 """
 
 #: Runs a command on a terminal of 100 columns: (command, folder, environment) -> (exit code, what it wrote).

@@ -223,3 +223,35 @@ def test_plan_shows_no_schedule_of_a_method_that_has_none(as_json: bool, here: H
     assert code == 2
     assert out == ""
     assert "method 'points' has no training schedule" in err
+
+
+def test_plan_shows_the_schedule_of_a_method(here: Here) -> None:
+    options = ["--schedule", "trained", "--iterations", "1500", "--set", "trained.densification_interval=50"]
+    code, out, err = here("plan", *options, "--json")
+    assert (code, err) == (0, "")
+    output = json.loads(out)
+    assert (output["schema"], output["method"]) == ("gsbench.schedule/1", "trained")
+    rows = {row["task"].rpartition(".")[2]: row for row in output["tasks"]}
+    assert (rows["update_learning_rate"]["last"], rows["update_learning_rate"]["runs"]) == (1499, 1500)
+    assert rows["densify_and_prune_task"]["every"] == "50"
+    assert rows["densify_and_prune_task"]["last"] < 750, "densification ends half way, as in the original"
+    code, out, _ = here("plan", *options)
+    assert code == 0
+    assert out.splitlines()[0] == "Schedule of trained at rate point default; steps count from 0"
+    assert len(out.splitlines()) == 3 + len(output["tasks"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--schedule", "traind"], "did you mean 'trained'"),
+        (["--schedule", "trained", "--rates", "low,high"], "expected one rate point"),
+        (["--schedule", "trained", "--rates", "low"], "has no rate point 'low'"),
+        (["--schedule", "trained", "--set", "trained.iteratons=3"], "did you mean 'iterations'"),
+        (["--schedule", "trained", "--set", "points.every=3"], "method 'points' is not part of this run"),
+    ],
+)
+def test_wrong_schedules(arguments: list[str], message: str, here: Here) -> None:
+    code, out, err = here("plan", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
