@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from gsbench.training import CameraIterator as CameraIterator
     from gsbench.training import DefaultStrategy as DefaultStrategy
     from gsbench.training import LossPack as LossPack
+    from gsbench.training import MCMCStrategy as MCMCStrategy
     from gsbench.training import ModelParams as ModelParams
     from gsbench.training import OptimizationParams as OptimizationParams
     from gsbench.training import PipelineParams as PipelineParams
@@ -90,6 +91,7 @@ _NAMES: Final = {
         "CameraIterator",
         "DefaultStrategy",
         "LossPack",
+        "MCMCStrategy",
         "ModelParams",
         "OptimizationParams",
         "PipelineParams",

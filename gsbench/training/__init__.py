@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gsbench.training.results import RenderResult as RenderResult
     from gsbench.training.scheduler import Scheduler as Scheduler
     from gsbench.training.strategies.default import DefaultStrategy as DefaultStrategy
+    from gsbench.training.strategies.mcmc import MCMCStrategy as MCMCStrategy
     from gsbench.training.tasks import task as task
     from gsbench.training.trainer import Trainer as Trainer
 
