@@ -31,6 +31,7 @@ _EXPORTS: Final = {
     "CameraIterator": "gsbench.training.cameras",
     "DefaultStrategy": "gsbench.training.strategies.default",
     "LossPack": "gsbench.training.results",
+    "MCMCStrategy": "gsbench.training.strategies.mcmc",
     "ModelParams": "gsbench.training.params",
     "OptimizationParams": "gsbench.training.params",
     "PipelineParams": "gsbench.training.params",
