@@ -44,6 +44,7 @@ class RunRequest(_Model):
         metrics: names of metrics, None for the default ones.
         keep_frames: keep the rendered float32 frames after scoring (the 8-bit images are always kept).
         decode_timeout: seconds after which a sealed decode is stopped, None for no limit.
+        base: a model of the user's own, or a folder of them, for methods that have a base (`gsbench.bench.own_models`).
     """
 
     methods: list[str]
@@ -66,6 +67,22 @@ class RunRequest(_Model):
     metrics: list[str] | None = None
     keep_frames: bool = False
     decode_timeout: float | None = Field(default=None, gt=0)
+    base: Path | None = None
+
+
+class OwnModel(_Model):
+    """A model that a user brought along: an Inria .ply.
+
+    Fields:
+        name: what records call it: the last part of what the user typed.
+        path: the file, absolute.
+        bytes, sha256: of the file when the run was planned.
+    """
+
+    name: str
+    path: Path
+    bytes: int
+    sha256: str
 
 
 class JobSpec(_Model):
@@ -85,6 +102,7 @@ class JobSpec(_Model):
         metrics: names, in order.
         out: the results folder, absolute.
         base: the job whose decoded artifact the method starts from.
+        own_base: the user's own model that it starts from instead.
         after: ids of jobs that must end first (they share a training with this one); `requires` are those among
             them that must have succeeded.
         dependency: True if nobody asked for this job itself: it is the base of another.
@@ -114,6 +132,7 @@ class JobSpec(_Model):
     decode_timeout: float | None = None
     out: Path
     base: JobSpec | None = None
+    own_base: OwnModel | None = None
     after: list[str] = []
     requires: list[str] = []
     dependency: bool = False

@@ -18,6 +18,7 @@ from gsbench.bench.capture import captured
 from gsbench.bench.environment import machine_environment
 from gsbench.bench.memory import peak_gpu_bytes, peak_host_bytes, reset_peak
 from gsbench.bench.model import EventKind, JobEvent, JobSpec
+from gsbench.bench.own_models import read_model
 from gsbench.bench.results import failed_record, ok_record
 from gsbench.bench.sealed import SealedError
 from gsbench.bench.stages import StageOutput, artifact_name, frame_names
@@ -121,7 +122,7 @@ class Job:
         trained = self.trained()
         encoded = self.encoded()
         decoded, scored = self.scored()
-        return ok_record(self.spec, trained, encoded, decoded, scored)
+        return ok_record(self.spec, self._base_sha256(), trained, encoded, decoded, scored)
 
     def artifact(self) -> Path:
         """The artifact in the results folder."""
@@ -194,11 +195,11 @@ class Job:
             )
 
         decoded = self.decoded()
-        base_decoded = None if self._base is None else self._base.decoded()
+        base_decoded = self._base_rendered()
         found = self._find("score", inputs(decoded, base_decoded), [])
         if found is None:
             decoded = self.decoded(frames=True)
-            base_decoded = None if self._base is None else self._base.decoded(images=True)
+            base_decoded = self._base_rendered(images=True)
             base_folder = None if base_decoded is None else base_decoded.folder
 
             def work(folder: Path, log: Path) -> StageOutput:
@@ -217,10 +218,31 @@ class Job:
             raise SceneError(f"scene {self.spec.scene_ref} changed after the run was planned; run again")
         return scene
 
+    def _base_rendered(self, *, images: bool = False) -> StageResult | None:
+        """The stage that rendered the base's held-out views; with `images`, these are there and undamaged."""
+        if self._base is not None:
+            return self._base.decoded(images=images)
+        model = self.spec.own_base
+        if model is None:
+            return None
+
+        def work(folder: Path, log: Path) -> StageOutput:
+            splats = read_model(model)
+            return stages.render_base(self.spec, self.scene, splats, folder, self._progress("base"))
+
+        def needed(found: StageResult) -> list[str]:
+            return frame_names(found.result["views"], ".png") if images else []
+
+        return self._obtain("base", keys.base_inputs(self.spec, self.code, model.sha256), needed, work)
+
     def _base_sha256(self) -> str | None:
+        if self.spec.own_base is not None:
+            return self.spec.own_base.sha256
         return None if self._base is None else str(self._base.encoded().result["sha256"])
 
     def _base_splats(self, folder: Path) -> Splats | None:
+        if self.spec.own_base is not None:
+            return read_model(self.spec.own_base)
         if self._base is None:
             return None
         encoded, decoded = self._base.encoded(), self._base.decoded()
@@ -313,7 +335,7 @@ class Job:
             self._emit(JobEvent(job=self.spec.id, kind=kind, stage=self._prefix + stage, **values))
 
     def _progress(self, stage: str) -> Callable[[int, int, Mapping[str, float]], None]:
-        started = stage == "train"
+        started = stage != "render"  # which begins within the stage "decode"
 
         def progress(step: int, total: int, values: Mapping[str, float]) -> None:
             nonlocal started

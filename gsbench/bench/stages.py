@@ -24,6 +24,7 @@ from gsbench.bench.visible import Visible
 from gsbench.errors import JobError
 from gsbench.hooks import method_class
 from gsbench.methods import Context, Method, Model, TrainProgress
+from gsbench.raster import RenderOptions, render
 from gsbench.scenes import Scene
 from gsbench.splats import Splats
 
@@ -153,6 +154,19 @@ def decode_base(spec: JobSpec, artifact: Path, decoded_sha256: str | None, folde
                 f"({found} instead of {decoded_sha256})"
             )
         return decoded.splats()
+
+
+def render_base(spec: JobSpec, scene: Scene, splats: Splats, folder: Path, progress: TrainProgress) -> StageOutput:
+    """Render the held-out views of a user's own model; writes 8-bit images."""
+    (folder / "images").mkdir()
+    splats, background = splats.to(spec.device), scene.background.to(spec.device)
+    names = frame_names(len(scene.test), ".png")
+    for index, (view, name) in enumerate(zip(scene.test, names, strict=True)):
+        with torch.no_grad():
+            image = render(splats, view, RenderOptions(background=background)).image
+        save_image(image.cpu(), folder / name)
+        progress(index + 1, len(names), {})
+    return StageOutput({"views": len(names)})
 
 
 def threads(spec: JobSpec) -> int:

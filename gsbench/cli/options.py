@@ -169,6 +169,12 @@ def request_options(function: F) -> F:
                 metavar="N",
                 help="Training steps; schedules scale in proportion. [default: the data set's or method's own]",
             ),
+            click.option(
+                "--base",
+                type=click.Path(path_type=Path),
+                metavar="PLY|DIR",
+                help="Your own model, for methods that compress one: a .ply, or a folder with one per scene.",
+            ),
             scene_options,
             machine_options,
             metric_option,
