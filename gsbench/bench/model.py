@@ -106,6 +106,7 @@ class JobSpec(_Model):
         after: ids of jobs that must end first (they share a training with this one); `requires` are those among
             them that must have succeeded.
         dependency: True if nobody asked for this job itself: it is the base of another.
+        until: the last stage that is wanted. Only a job up to "score" has a record in the results folder.
         memory_bytes: rough estimate of what the job needs, by which an engine decides how many fit.
     """
 
@@ -136,6 +137,7 @@ class JobSpec(_Model):
     after: list[str] = []
     requires: list[str] = []
     dependency: bool = False
+    until: Literal["train", "score"] = "score"
     memory_bytes: int = 0
 
     @property

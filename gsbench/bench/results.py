@@ -51,6 +51,23 @@ def ok_record(
     )
 
 
+def trained_record(spec: JobSpec, base_sha256: str | None, trained: StageResult) -> Record:
+    """What is known of a job that only trains; it has no artifact, and is no result."""
+    code = code_identity(spec.method)
+    return Record.model_validate(
+        {
+            **_identity(spec),
+            "status": "ok",
+            "base": _base(spec, base_sha256),
+            "method_info": MethodInfo(distribution=code.distribution, version=code.version, digest=code.digest),
+            "seconds": Seconds(train=trained.seconds),
+            "peak_host_bytes": trained.peak_host_bytes,
+            "peak_gpu_bytes": trained.peak_gpu_bytes,
+            "environment": trained.environment,
+        }
+    )
+
+
 def failed_record(spec: JobSpec, stage: str, message: str, log: str | None) -> Record:
     """The record of a job that failed.
 

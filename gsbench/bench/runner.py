@@ -19,7 +19,7 @@ from gsbench.bench.environment import machine_environment
 from gsbench.bench.memory import peak_gpu_bytes, peak_host_bytes, reset_peak
 from gsbench.bench.model import EventKind, JobEvent, JobSpec
 from gsbench.bench.own_models import read_model
-from gsbench.bench.results import failed_record, ok_record
+from gsbench.bench.results import failed_record, ok_record, trained_record
 from gsbench.bench.sealed import SealedError
 from gsbench.bench.stages import StageOutput, artifact_name, frame_names
 from gsbench.bench.store import StageResult, Store
@@ -69,13 +69,15 @@ def run_job(spec: JobSpec, emit: Emit) -> Record:
     try:
         job = Job(spec, store, emit)
         record = job.record()
-        artifact = job.artifact()
+        if spec.until == "score":
+            artifact = job.artifact()
     except StageFailedError as error:
         log = None if error.log is None else store.relative(error.log)
         record = failed_record(spec, error.stage, str(error), log)
     except GsbenchError as error:
         record = failed_record(spec, SETUP, str(error), None)
-    store.write_record(record, artifact)
+    if spec.until == "score":
+        store.write_record(record, artifact)
     return record
 
 
@@ -85,7 +87,8 @@ def finished_record(spec: JobSpec) -> Record | None:
     try:
         job = Job(spec, store, lambda event: None, execute=False)
         record = job.record()
-        store.write_record(record, job.artifact())
+        if spec.until == "score":
+            store.write_record(record, job.artifact())
     except StageMissingError:
         return None
     return record
@@ -119,6 +122,8 @@ class Job:
 
     def record(self) -> Record:
         """The record, after whatever is missing has been computed."""
+        if self.spec.until == "train":
+            return trained_record(self.spec, self._base_sha256(), self.trained(intact=True))
         trained = self.trained()
         encoded = self.encoded()
         decoded, scored = self.scored()

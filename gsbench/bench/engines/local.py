@@ -194,7 +194,8 @@ class _Pool:
             record = failed_record(
                 running.job, running.stage or "setup", _last_words(running, code), store.relative(running.log)
             )
-            store.write_record(record, None)
+            if running.job.until == "score":
+                store.write_record(record, None)
         self._finish(running.job, record)
 
     def _give_up(self, job: JobSpec, base: Record) -> None:
