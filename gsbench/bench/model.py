@@ -45,6 +45,7 @@ class RunRequest(_Model):
         keep_frames: keep the rendered float32 frames after scoring (the 8-bit images are always kept).
         decode_timeout: seconds after which a sealed decode is stopped, None for no limit.
         base: a model of the user's own, or a folder of them, for methods that have a base (`gsbench.bench.own_models`).
+        checkpoint_every: training steps between checkpoints, 0 for none, None for one now and then.
     """
 
     methods: list[str]
@@ -68,6 +69,7 @@ class RunRequest(_Model):
     keep_frames: bool = False
     decode_timeout: float | None = Field(default=None, gt=0)
     base: Path | None = None
+    checkpoint_every: int | None = Field(default=None, ge=0)
 
 
 class OwnModel(_Model):
@@ -100,6 +102,7 @@ class JobSpec(_Model):
         device: "cpu", "cuda" or "cuda:N".
         threads: CPU threads; filled in by the engine.
         metrics: names, in order.
+        keep_frames, decode_timeout, checkpoint_every: see `RunRequest`.
         out: the results folder, absolute.
         base: the job whose decoded artifact the method starts from.
         own_base: the user's own model that it starts from instead.
@@ -131,6 +134,7 @@ class JobSpec(_Model):
     metrics: list[str]
     keep_frames: bool = False
     decode_timeout: float | None = None
+    checkpoint_every: int | None = None
     out: Path
     base: JobSpec | None = None
     own_base: OwnModel | None = None
@@ -166,7 +170,7 @@ class Plan(_Model):
 
 
 #: What an event says. A job is "started" once and ends with "finished", which carries its record (of any status).
-EventKind = Literal["job-started", "stage-started", "progress", "stage-finished", "job-finished"]
+EventKind = Literal["job-started", "stage-started", "progress", "note", "stage-finished", "job-finished"]
 
 
 class JobEvent(_Model):
@@ -177,7 +181,9 @@ class JobEvent(_Model):
         kind: see `EventKind`. "stage-finished" comes only for stages that succeeded.
         stage: the stage, for the kinds that have one; "base train", "base encode", ... while a job makes up for a
             base that is missing.
+        log: of "stage-started": path of the stage's log, relative to the results folder.
         step, total, values: of "progress".
+        text: of "note": something about the stage that people should know.
         cached: the stage's (or job's) result was there already.
         seconds: how long the stage took when it was computed.
         record: of "job-finished".
@@ -189,6 +195,8 @@ class JobEvent(_Model):
     step: int | None = None
     total: int | None = None
     values: dict[str, float] = {}
+    text: str | None = None
+    log: str | None = None
     cached: bool = False
     seconds: float | None = None
     record: Record | None = None

@@ -148,6 +148,7 @@ class _Factory:
             metrics=self.metrics,
             keep_frames=self.request.keep_frames,
             decode_timeout=self.request.decode_timeout,
+            checkpoint_every=self.request.checkpoint_every,
             out=self.request.out.expanduser().absolute(),
             base=base,
             own_base=own_base,

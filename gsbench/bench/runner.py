@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,7 @@ from gsbench.metrics import unavailable
 from gsbench.records import Record
 from gsbench.scenes import Scene, load_scene
 from gsbench.splats import Splats
+from gsbench.training.checkpoint_folder import CheckpointFolder
 
 #: What fails where a job fails before its first stage.
 SETUP: Final = "setup"
@@ -139,7 +141,17 @@ class Job:
         needed = model_files.FILES if intact else ()
 
         def work(folder: Path, log: Path) -> StageOutput:
-            return stages.train(self.spec, self.scene, self._base_splats(folder), folder, self._progress("train"))
+            base, progress = self.base_splats(folder), self._progress("train")
+            kept = self._checkpoints("train", keys.digest(inputs))
+            output = stages.train(self.spec, self.scene, base, folder, progress, kept)
+            # What earlier parts of this training took counts, and reading and writing checkpoints does not.
+            seconds = kept.earlier_seconds + (output.seconds or 0.0) - kept.overhead_seconds
+            return replace(
+                output,
+                result={**output.result, "resumed": kept.resumed},
+                seconds=max(0.0, seconds),
+                **_peaks(torch.device(self.spec.device), kept.earlier),
+            )
 
         return self._obtain("train", inputs, needed, work)
 
@@ -162,7 +174,7 @@ class Job:
         trained = self.trained(intact=True)
 
         def work(folder: Path, log: Path) -> StageOutput:
-            return stages.encode(self.spec, self.code.version, trained.folder, self._base_splats(folder), folder)
+            return stages.encode(self.spec, self.code.version, trained.folder, self.base_splats(folder), folder)
 
         return self._obtain("encode", inputs(trained), [name], work)
 
@@ -245,7 +257,7 @@ class Job:
             return self.spec.own_base.sha256
         return None if self._base is None else str(self._base.encoded().result["sha256"])
 
-    def _base_splats(self, folder: Path) -> Splats | None:
+    def base_splats(self, folder: Path) -> Splats | None:
         if self.spec.own_base is not None:
             return read_model(self.spec.own_base)
         if self._base is None:
@@ -254,6 +266,24 @@ class Job:
         artifact = encoded.folder / artifact_name(self._base.spec)
         aside = folder.with_name(f"{folder.name}.base")
         return stages.decode_base(self._base.spec, artifact, decoded.result["decoded_sha256"], aside)
+
+    def _checkpoints(self, stage: str, key: str) -> CheckpointFolder:
+        """Where a stage keeps its state. Another machine's state would not lead to the bytes that this one's does."""
+        device = torch.device(self.spec.device)
+        machine = machine_environment(device)
+
+        def resumed(step: int, total: int) -> None:
+            self._say("note", stage, text=f"resuming at step {step:,} of {total:,}")
+
+        return CheckpointFolder(
+            self.store.checkpoint_folder(stage, key),
+            {"key": key, "isa": machine.isa, "gpu": machine.gpu},
+            every=self.spec.checkpoint_every,
+            device=device,
+            measure=lambda: _peaks(device),
+            on_resume=resumed,
+            on_note=lambda text: self._say("note", stage, text=text),
+        )
 
     def _find(self, stage: str, inputs: Mapping[str, Any], needed: Needed) -> StageResult | None:
         """A stage from the results folder, if it is there and what is needed of it is undamaged."""
@@ -293,7 +323,7 @@ class Job:
         device = torch.device(self.spec.device)
         folder = self.store.temporary(stage, key)
         self._announced.add(stage)
-        self._say("stage-started", stage)
+        self._say("stage-started", stage, log=self.store.relative(log))
         begin = time.perf_counter()
         try:
             # Before the method's code has run: what it changes afterwards must not reach its decoder.
@@ -313,7 +343,9 @@ class Job:
                 peak_gpu_bytes=output.peak_gpu_bytes or gpu,
                 environment=machine_environment(device, stages.threads(self.spec)),
                 transient=output.transient,
+                durable=output.durable,
             )
+            self.store.drop_checkpoints(stage, key)
         except SealedError as error:
             where = "render" if error.stage == "render" else stage
             raise StageFailedError(self._prefix + where, str(error), log) from error
@@ -355,6 +387,13 @@ class Job:
     def _emit_for_base(self, event: JobEvent) -> None:
         """What happens to a base happens to the job that waits for it."""
         self._emit(event.model_copy(update={"job": self.spec.id}))
+
+
+def _peaks(device: torch.device, earlier: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Peak memory until now, or that of an earlier part of the same work where that was more."""
+    now = {"peak_host_bytes": peak_host_bytes(), "peak_gpu_bytes": peak_gpu_bytes(device)}
+    both = {name: (value, (earlier or {}).get(name)) for name, value in now.items()}
+    return {name: max((v for v in values if v is not None), default=None) for name, values in both.items()}
 
 
 def _metric_inputs(names: Sequence[str]) -> dict[str, Any]:

@@ -169,6 +169,8 @@ class Record(_Model):
     reasons: dict[str, str] = Field(default_factory=dict)
     """Why a metric is null."""
     seconds: Seconds = Field(default_factory=Seconds)
+    resumed: Count = 0
+    """How many times training was interrupted and went on from a checkpoint; its seconds are those of all parts."""
     render_ms: RenderTimes | None = None
     peak_host_bytes: Count | None = None
     """Most main memory that a stage held."""
