@@ -173,7 +173,8 @@ class CheckpointFolder:
             _files.sync(temporary / _VALUES)
             _files.sync(temporary)
             path = self.folder / f"{step:012d}"
-            self._remove([path])
+            if path.exists():
+                self._remove([path])
             temporary.rename(path)
             _files.sync(self.folder)
             _files.sync(self.folder.parent)
