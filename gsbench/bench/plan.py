@@ -5,8 +5,10 @@ Everything that can be wrong with a request is found here, before anything runs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from gsbench import registry
@@ -67,6 +69,8 @@ def build_plan(request: RunRequest) -> Plan:
         for rate in rates[spec.name]:
             factory.config(spec, rate)
     refs = resolve_scenes(request.scenes)
+    for path in (request.out.expanduser().absolute(), *(ref.path for ref in refs if ref.path is not None)):
+        _check_name(path)
     if request.base is not None:
         factory.own_bases = find_models(request.base, refs)
     notes: list[str] = []
@@ -249,6 +253,18 @@ def _bases(methods: Iterable[MethodSpec]) -> list[MethodSpec]:
             chain.append(spec.base)
             spec = found[spec.base] = registry.methods.get(spec.base)
     return list(found.values())
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a path that JSON cannot hold.
+
+    Raises:
+        UsageError: if its bytes are not UTF-8.
+    """
+    try:
+        os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{os.fsencode(path)!r}: the name is not UTF-8; rename the folder") from None
 
 
 def _require_base(methods: Sequence[MethodSpec]) -> None:

@@ -148,7 +148,8 @@ class CheckpointFolder:
         return self._every > 0 and step % self._every == 0
 
     def _write(self, step: int, total: int, state: State) -> None:
-        values, tensors = pack({"state": state, "random": _random_state(self._device)}, "the training's state")
+        content = {"state": state, "random": _random_state(self._device)}
+        values, tensors = pack(content, "the training's state", root="")
         seconds = self.earlier_seconds + time.perf_counter() - self._begun - self.overhead_seconds
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove(p for p in self.folder.iterdir() if p.name.startswith(_TEMPORARY))
@@ -158,7 +159,7 @@ class CheckpointFolder:
             write_tensors(tensors, temporary / _TENSORS)
             _files.sync(temporary / _TENSORS)
             size, sha256 = _files.describe(temporary / _TENSORS)
-            content = {
+            header = {
                 "schema": SCHEMA,
                 "identity": self._identity,
                 "step": step,
@@ -169,7 +170,7 @@ class CheckpointFolder:
                 "tensors": {"bytes": size, "sha256": sha256},
                 "values": values,
             }
-            (temporary / _VALUES).write_text(to_json({**content, "seal": _digest(content)}))
+            (temporary / _VALUES).write_text(to_json({**header, "seal": _digest(header)}))
             _files.sync(temporary / _VALUES)
             _files.sync(temporary)
             path = self.folder / f"{step:012d}"

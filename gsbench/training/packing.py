@@ -38,13 +38,14 @@ _NUMPY_GENERATORS: Final = {
 _MAX_DEPTH: Final = 100
 
 
-def pack(value: Any, what: str, *, plain: bool = False) -> tuple[Any, dict[str, Tensor]]:
+def pack(value: Any, what: str, *, root: str = "state", plain: bool = False) -> tuple[Any, dict[str, Tensor]]:
     """Take a state apart.
 
     Args:
         value: tensors and plain values (None, bool, int, float, str), in dicts and lists. Unless `plain`, also tuples,
             dicts with keys that are numbers, NumPy arrays of numbers, and random generators of torch and NumPy.
         what: names the state in messages, "a model's state".
+        root: begins the names of places in it.
         plain: dicts have text keys, and tuples come back as lists.
 
     Returns:
@@ -55,7 +56,7 @@ def pack(value: Any, what: str, *, plain: bool = False) -> tuple[Any, dict[str, 
         JobError: if something else is in it; the message says where.
     """
     packer = _Packer(what, plain)
-    return packer.pack(value, "state", 0), packer.tensors
+    return packer.pack(value, root, 0), packer.tensors
 
 
 def unpack(value: Any, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> Any:
@@ -135,12 +136,12 @@ class _Packer:
 
     def _mapping(self, value: Mapping[Any, Any], where: str, depth: int) -> Any:
         if all(isinstance(key, str) and key not in _RESERVED for key in value):
-            return {str(key): self.pack(item, f"{where}.{key}", depth + 1) for key, item in value.items()}
+            return {str(key): self.pack(item, _inside(where, key), depth + 1) for key, item in value.items()}
         for key in value:
             if self._plain or type(key) not in (int, str):
                 expected = "text that is not reserved" if self._plain else "text or a whole number"
                 raise JobError(f"{where}: key {key!r} of {self._what}; expected {expected}")
-        return {_ITEMS: [[key, self.pack(item, f"{where}.{key}", depth + 1)] for key, item in value.items()]}
+        return {_ITEMS: [[key, self.pack(item, _inside(where, key), depth + 1)] for key, item in value.items()]}
 
     def _special(self, value: Any, where: str, depth: int) -> dict[str, Any] | None:
         if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
@@ -168,6 +169,10 @@ class _Packer:
             self._memory.add(storage.data_ptr())
         self.tensors[name] = kept
         return name
+
+
+def _inside(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

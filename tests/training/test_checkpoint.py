@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import logging
 import random
@@ -153,7 +154,7 @@ def test_a_state_that_cannot_be_kept_stops_checkpoints_and_not_the_training(fold
     place = keep(folder, 1)
     place.offer(2, 100, lambda: {"model": {"net": object()}})
     assert place.said == [
-        "no checkpoints are written: the state of this training cannot be kept: state.state.model.net of the training's "
+        "no checkpoints are written: the state of this training cannot be kept: state.model.net of the training's "
         "state is a builtins.object; expected tensors, arrays, random generators and plain values"
     ]
     place.offer(3, 100, lambda: {"model": 1})
@@ -222,7 +223,7 @@ def test_now_and_then_costs_about_a_hundredth(folder: Path, monkeypatch: pytest.
         now += 0.5
         place.offer(step, 10_000, state)
     assert taken[0] == 1015.0
-    assert [round(b - a) for a, b in zip(taken, taken[1:], strict=False)] == [202] * (len(taken) - 1)
+    assert [round(b - a) for a, b in itertools.pairwise(taken)] == [202] * (len(taken) - 1)
     assert len(taken) == 5
     assert place.overhead_seconds == 2.0 * len(taken)
 
