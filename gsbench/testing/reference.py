@@ -6,6 +6,7 @@ section 3, line by line; gradients are autograd's. Here is the call; the formula
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor
 
 from gsbench.testing.dense import derivatives, pixels, statistics
-from gsbench.testing.dense.blending import Blend, alphas, blend, pixel_centers
+from gsbench.testing.dense.blending import Blend, alphas, blend, margin, pixel_centers
 from gsbench.testing.dense.projection import (
     Projection,
     View,
+    depth_margin,
     project,
     projected_covariances,
     rotation_matrices,
@@ -136,7 +138,7 @@ def per_pixel(name: str, scene: Scene, seen: Projection, blended: Blend) -> Tens
         found = pixels.normal(blended, axes[seen.rows])
     else:
         found = getattr(pixels, name)(blended, seen.points[:, 2])[:, None]
-    return found.reshape(scene.view.height, scene.view.width, -1)
+    return found.reshape(scene.view.height, scene.view.width, found.shape[1])
 
 
 def reference_rasterization(
@@ -170,7 +172,8 @@ def reference_rasterization(
         colors, alphas, and meta as the unpacked meta of `gsbench.rasterization`: means2d [C, N, 2], radii int32
         [C, N, 2], depths [C, N], conics [C, N, 3], opacities [C, N], with zeros where a Gaussian is culled or its
         extent holds no pixel; and the named `outputs`. `hidden` bool [C, N] marks those that pass every test but
-        that last one. For "grad_abs" see `absolute_gradients`.
+        that last one; `margin` is how far, relatively, the nearest decision is from its threshold. For "grad_abs" see
+        `absolute_gradients`.
     """
     if render_mode not in RENDER_MODES or rasterize_mode not in ("classic", "antialiased"):
         raise ValueError(f"no such mode: {render_mode!r}, {rasterize_mode!r}")
@@ -203,6 +206,7 @@ def reference_rasterization(
     projections = [scene.project(scene.parameters) for scene in scenes]
     count = int(means.shape[0])
     meta: dict[str, Any] = {"width": width, "height": height, "n_cameras": len(scenes), "at_every_pixel": []}
+    meta["margin"] = math.inf
     meta |= on_screen(projections, count)
 
     images: list[Tensor] = []
@@ -215,14 +219,17 @@ def reference_rasterization(
         if centers.requires_grad and "grad_abs" in outputs:
             centers.retain_grad()
         meta["at_every_pixel"].append((seen.rows, centers))
-        blended = blend(scene.alphas(seen, centers), scene.mask)
+        alpha = scene.alphas(seen, centers)
+        blended = blend(alpha, scene.mask)
+        meta["margin"] = min(meta["margin"], margin(alpha, blended), depth_margin(seen))
 
         shown = [pixels.color(blended, scene.values(scene.parameters, seen.rows), scene.background)]
         if render_mode.endswith("ED"):
             shown.append(pixels.expected_depth(blended, seen.points[:, 2])[:, None])
         elif render_mode.endswith("D"):
             shown.append(pixels.depth(blended, seen.points[:, 2])[:, None])
-        images.append(torch.cat(shown, dim=1).reshape(height, width, -1))
+        image = torch.cat(shown, dim=1)
+        images.append(image.reshape(height, width, image.shape[1]))
         transparent.append((1 - blended.behind).reshape(height, width, 1))
         for name in outputs:
             if name in PER_GAUSSIAN:

@@ -75,3 +75,24 @@ def blend(alpha: Tensor, mask: Tensor | None = None) -> Blend:
     transmittance = transmittances(alpha)
     before, behind = transmittance[:-1], transmittance[-1]
     return Blend(drawn=drawn, alpha=alpha, before=before, weight=alpha * before, behind=behind)
+
+
+def margin(alpha: Tensor, blended: Blend) -> float:
+    """How far, relatively, the nearest of all decisions is from its threshold; infinity if none is made.
+
+    A backend in another precision must agree about every decision if this is well above its rounding errors: who is
+    drawn, where blending stops, before whom the transmittance is above 1/2, and whose weight is the largest.
+    """
+    alpha = alpha.detach()
+    hit = alpha >= ALPHA_MIN
+    before = transmittances(torch.where(hit, alpha, 0.0))
+    decisions = [
+        torch.log(alpha / ALPHA_MIN),
+        torch.log(before[1:] / TRANSMITTANCE_MIN)[hit],
+        torch.log(before[:-1] / 0.5)[hit],
+    ]
+    if len(alpha) > 1:
+        largest = torch.topk(blended.weight.detach(), 2, dim=0).values
+        contested = largest[1] > 0
+        decisions.append(torch.log(largest[0] / largest[1])[contested])
+    return min((float(values.abs().min()) for values in decisions if values.numel() > 0), default=float("inf"))

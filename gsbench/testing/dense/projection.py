@@ -195,3 +195,10 @@ def project(
         radii=torch.ceil(extent),
         touches=holds_a_pixel(centers.detach(), extent, view),
     )
+
+
+def depth_margin(seen: Projection) -> float:
+    """The smallest relative difference of depth between neighbors in the order of blending that is not zero."""
+    z = seen.points[:, 2].detach()
+    gaps = (z.diff() / z[1:])[z.float().diff() != 0] if len(z) > 1 else z[:0]
+    return float(gaps.min()) if gaps.numel() > 0 else float("inf")
