@@ -259,11 +259,11 @@ def _check_name(path: Path) -> None:
     """Refuse a path that JSON cannot hold.
 
     Raises:
-        UsageError: if its bytes are not UTF-8.
+        UsageError: if it is not text.
     """
     try:
-        os.fsencode(path).decode("utf-8")
-    except UnicodeDecodeError:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:  # Python stands in surrogates for bytes that are no characters
         raise UsageError(f"{os.fsencode(path)!r}: the name is not UTF-8; rename the folder") from None
 
 

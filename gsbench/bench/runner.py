@@ -363,7 +363,7 @@ class Job:
         seconds = {result.stage: result.seconds}
         if result.stage == "decode":
             decoding = float(result.result["decode_seconds"])
-            seconds = {"decode": decoding, "render": result.seconds - decoding}
+            seconds = {"decode": decoding, "render": max(0.0, result.seconds - decoding)}
         for stage, value in seconds.items():
             self._say("stage-finished", stage, cached=cached, seconds=None if cached else value)
 
