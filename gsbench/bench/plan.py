@@ -21,7 +21,7 @@ from gsbench.hooks import load_plugins, method_class
 from gsbench.methods import MethodSpec, RatePoint
 from gsbench.records import ProtocolInfo
 from gsbench.registry import did_you_mean
-from gsbench.scenes import DatasetSpec, Scene, SceneOptions, SceneRef, load_scene, resolve_scenes
+from gsbench.scenes import DatasetSpec, Scene, SceneOptions, SceneRef, check_fetched, load_scene, resolve_scenes
 
 #: Bases are trained once per scene, whatever seeds are asked for.
 BASE_SEED: Final = 0
@@ -69,6 +69,7 @@ def build_plan(request: RunRequest) -> Plan:
         for rate in rates[spec.name]:
             factory.config(spec, rate)
     refs = resolve_scenes(request.scenes)
+    check_fetched(refs)
     for path in (request.out.expanduser().absolute(), *(ref.path for ref in refs if ref.path is not None)):
         _check_name(path)
     if request.base is not None:

@@ -38,7 +38,8 @@ def score_frames(
     metrics: Sequence[str],
     base_images: Sequence[Path] | None = None,
 ) -> Scores:
-    """Score frames against the views' photographs, which are opened here.
+    """Score frames against the views' photographs, which are opened here. Pixels that a view's mask leaves out do not
+    count, as `gsbench.metrics.measure` says.
 
     Args:
         frames: ``.npy`` files, float32 [H, W, 3], not clamped; one per view.
@@ -57,13 +58,13 @@ def score_frames(
     per_view: list[ViewMetrics] = []
     why: dict[str, list[tuple[str, str]]] = {name: [] for name in names}
     for index, (path, view) in enumerate(zip(frames, views, strict=True)):
-        frame, truth = load_frame(path), view.pixels
+        frame, truth, mask = load_frame(path), view.pixels, view.mask
         values: dict[str, float | None] = {}
         for name in names:
             if name == PSNR_TO_BASE and base_images is not None:
-                value, reason = measure("psnr", frame, _load_image(base_images[index]))
+                value, reason = measure("psnr", frame, _load_image(base_images[index]), mask)
             else:
-                value, reason = measure(name, frame, truth)
+                value, reason = measure(name, frame, truth, mask)
             values[name] = value
             if reason is not None:
                 why[name].append((view.name, reason))

@@ -29,7 +29,7 @@ def gsbench_metrics() -> Iterable[MetricSpec | Protocol]:
     from gsbench import protocols
     from gsbench.metrics import core_metrics
 
-    return [*core_metrics(), protocols.GS1600, protocols.SHIPPED, protocols.PNG4, protocols.BLENDER]
+    return [*core_metrics(), protocols.GS1600, protocols.SHIPPED, protocols.PNG4, protocols.BLENDER, protocols.BUNGEE]
 
 
 @hookimpl

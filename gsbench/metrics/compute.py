@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gsbench import registry
 from gsbench.errors import UsageError
@@ -12,6 +12,9 @@ from gsbench.metrics.spec import MetricSpec, UndefinedMetricError, core_metrics
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+#: The reason where a view has nothing to score.
+MASKED: Final = "the mask leaves no pixel"
 
 
 def find_metric(name: str) -> MetricSpec:
@@ -38,13 +41,17 @@ def unavailable(name: str) -> str | None:
     return reason()
 
 
-def measure(name: str, render: Tensor, truth: Tensor) -> tuple[float | None, str | None]:
+def measure(name: str, render: Tensor, truth: Tensor, mask: Tensor | None = None) -> tuple[float | None, str | None]:
     """One metric of one render.
+
+    Pixels that `mask` leaves out do not count: metrics of single pixels are computed over the others; the rest (SSIM,
+    LPIPS) see the photograph in their place, and stay means over the whole image.
 
     Args:
         name: of the metric.
         render: float32 [H, W, 3], nominally in [0, 1], not clamped.
         truth: the photograph, uint8 [H, W, 3].
+        mask: bool [H, W], True where a pixel counts; None if all do.
 
     Returns:
         (value, None), or (None, reason) where the metric is unavailable or has no finite value for these images.
@@ -59,12 +66,25 @@ def measure(name: str, render: Tensor, truth: Tensor) -> tuple[float | None, str
     if reason is not None:
         return None, reason
     render, truth = check_images(render, truth)
+    if mask is not None:
+        if not mask.any():
+            return None, MASKED
+        render, truth = _without(render, truth, mask.cpu(), find_metric(name).pixelwise)
     function: Callable[[Tensor, Tensor], float] = registry.resolve_target(find_metric(name).target)
     try:
         value = float(function(render, truth))
     except UndefinedMetricError as error:
         return None, str(error)
     return (value, None) if math.isfinite(value) else (None, f"{name} gave {value}, which is not a finite number")
+
+
+def _without(render: Tensor, truth: Tensor, mask: Tensor, pixelwise: bool) -> tuple[Tensor, Tensor]:
+    """Both images without the pixels that do not count: as one row of the others, or equal there."""
+    if mask.shape != truth.shape[:2]:
+        raise ValueError(f"mask: expected the size of the truth, {list(truth.shape[:2])}, got {list(mask.shape)}")
+    if pixelwise:
+        return render[mask][None], truth[mask][None]
+    return render.where(mask[..., None], truth.float() / 255.0), truth
 
 
 def compute_metrics(names: Iterable[str], render: Tensor, truth: Tensor) -> dict[str, float | None]:

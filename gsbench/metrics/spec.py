@@ -30,6 +30,8 @@ class MetricSpec:
         higher_is_better: the direction, for tables and plots.
         availability: ``"package.module:function"``, called without arguments: None if the metric can be computed on
             this machine, else the reason why not. "" for a metric that always can.
+        pixelwise: the value does not depend on where pixels are, so that it can be computed over those that a mask
+            leaves, handed over as one row.
 
     Raises:
         PluginError: if a field is malformed.
@@ -40,6 +42,7 @@ class MetricSpec:
     summary: str
     higher_is_better: bool
     availability: str = ""
+    pixelwise: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -60,12 +63,14 @@ def core_metrics() -> list[MetricSpec]:
             target="gsbench.metrics.image:psnr",
             summary="PSNR in dB of the 8-bit render, pooled over pixels and channels",
             higher_is_better=True,
+            pixelwise=True,
         ),
         MetricSpec(
             name="psnr_channelwise",
             target="gsbench.metrics.image:psnr_channelwise",
             summary="PSNR in dB of the float render, mean over the channels' own (the original 3DGS code)",
             higher_is_better=True,
+            pixelwise=True,
         ),
         MetricSpec(
             name="ssim",

@@ -13,6 +13,7 @@ from gsbench._lazy import lazy_names
 if TYPE_CHECKING:
     from gsbench.scenes.colmap import ColmapModel as ColmapModel
     from gsbench.scenes.datasets import core_datasets as core_datasets
+    from gsbench.scenes.fetched import check_fetched as check_fetched
     from gsbench.scenes.folder import load_folder as load_folder
     from gsbench.scenes.load import load_scene as load_scene
     from gsbench.scenes.resolve import resolve_scenes as resolve_scenes
@@ -31,6 +32,7 @@ _EXPORTS: Final = {
     "SceneOptions": "gsbench.scenes.spec",
     "SceneRef": "gsbench.scenes.spec",
     "View": "gsbench.scenes.scene",
+    "check_fetched": "gsbench.scenes.fetched",
     "core_datasets": "gsbench.scenes.datasets",
     "load_folder": "gsbench.scenes.folder",
     "load_scene": "gsbench.scenes.load",

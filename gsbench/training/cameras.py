@@ -52,6 +52,7 @@ class TrainView(View):
             height=view.height,
             # Through the view itself, so that the pixels are read and held once.
             load_image=None if view.load_image is None else lambda: view.pixels.numpy(),
+            load_mask=view.load_mask,
             keep_target=keep_target,
         )
 

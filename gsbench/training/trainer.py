@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -178,7 +179,7 @@ class Trainer:
         self._values[RenderResult] = self.model.render(view, background, self.pipe, self.opt, step)
 
     def _loss(self, view: TrainView, result: RenderResult) -> None:
-        self._loss_value, pack = self.model.loss_func(view, result, self.opt)
+        self._loss_value, pack = self.model.loss_func(view, _without_masked(view, result), self.opt)
         self._values[LossPack] = pack
 
     def _backward(self) -> None:
@@ -204,6 +205,18 @@ class Trainer:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+def _without_masked(view: TrainView, result: RenderResult) -> RenderResult:
+    """The result for the loss: the photograph where the view's mask says that pixels do not count, so that they have
+    neither error nor gradient.
+    """
+    if view.mask is None:
+        return result
+    masked = copy.copy(result)
+    masked.image = torch.where(view.mask.to(result.image.device)[..., None], result.image, view.target)
+    masked.rendered_image = masked.image.permute(2, 0, 1)
+    return masked
 
 
 def _derived(seed: int, purpose: str) -> int:

@@ -171,7 +171,7 @@ def test_the_core_comes_first_and_supplies_its_own(plugin_folder: Any) -> None:
     assert (core.distribution, core.status, core.entry_point) == ("gsbench-core", "ok", "")
     assert core.rasterizers == ["cpu"]
     assert core.engines == ["local"]
-    assert core.protocols == ["gs1600", "shipped", "png4", "blender"]
+    assert core.protocols == ["gs1600", "shipped", "png4", "blender", "gs1600+first31"]
     assert "demo" in core.scenes
     assert {"psnr", "psnr_channelwise", "ssim"} <= set(core.metrics)
 
