@@ -16,6 +16,7 @@ from gsbench.methods.rendering import SplatsRenderable
 from gsbench.scenes import Scene
 from gsbench.splats import Camera, Splats
 from gsbench.training import BaseGaussianModel, ModelParams, OptimizationParams, PipelineParams, Scheduler, Trainer
+from gsbench.training.params import field_metadata
 from gsbench.training.trainer import build_schedule
 
 P = TypeVar("P")
@@ -157,7 +158,7 @@ def _merged_config(cls: type[TrainedMethod]) -> type:
                 raise TypeError(
                     f"{cls.__name__}: field {entry.name!r} is in {owner[entry.name]} and in {part.__name__}; rename one"
                 )
-            options: dict[str, Any] = {"metadata": {CONFIG_STAGE_KEY: "train", **entry.metadata}}
+            options: dict[str, Any] = {"metadata": {CONFIG_STAGE_KEY: "train", **field_metadata(part, entry.name)}}
             if entry.default is not dataclasses.MISSING:
                 options["default"] = entry.default
             elif entry.default_factory is not dataclasses.MISSING:

@@ -30,6 +30,16 @@ def schedule_field(default: int, help: str) -> Any:
     return dataclasses.field(default=default, metadata={HELP_KEY: help, SCALES_KEY: True})
 
 
+def field_metadata(params: type, name: str) -> dict[str, Any]:
+    """What is known of a field, from the class and its bases: one that only changes a default keeps the rest."""
+    found: dict[str, Any] = {}
+    for cls in reversed(params.__mro__):
+        entry = cls.__dict__.get("__dataclass_fields__", {}).get(name)
+        if entry is not None:
+            found |= entry.metadata
+    return found
+
+
 @dataclass
 class ModelParams:
     """What the model is made of."""
@@ -118,7 +128,7 @@ class OptimizationParams:
         factor = iterations / self.iterations
         changes: dict[str, Any] = {}
         for entry in dataclasses.fields(self):
-            if entry.metadata.get(SCALES_KEY):
+            if field_metadata(type(self), entry.name).get(SCALES_KEY):
                 value: int = getattr(self, entry.name)
                 # A 0 switches something off and stays; anything else keeps at least one step.
                 changes[entry.name] = max(1, round(value * factor)) if value > 0 else value

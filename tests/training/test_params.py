@@ -79,6 +79,48 @@ def test_fields_of_subclasses_scale_if_they_say_so() -> None:
     assert (opt.quantize_from, opt.codes) == (300, 4_096)
 
 
+def test_a_field_that_only_changes_its_default_still_scales() -> None:
+    @dataclass
+    class Longer(OptimizationParams):
+        densify_until_iter: int = 25_000
+        lambda_dssim: float = 0.1
+
+    @dataclass
+    class Longest(Longer):
+        densify_until_iter: int = 30_000
+
+    assert Longer().scaled(3_000).densify_until_iter == 2_500
+    assert Longest().scaled(3_000).densify_until_iter == 3_000
+    assert Longest().scaled(3_000).lambda_dssim == 0.1
+
+
+#: The names that programs in this field read from their optimization params, and the published values.
+ORIGINAL_NAMES = {
+    "iterations": 30_000,
+    "position_lr_init": 1.6e-4,
+    "position_lr_final": 1.6e-6,
+    "position_lr_delay_mult": 0.01,
+    "position_lr_max_steps": 30_000,
+    "feature_lr": 0.0025,
+    "opacity_lr": 0.05,
+    "scaling_lr": 0.005,
+    "rotation_lr": 0.001,
+    "percent_dense": 0.01,
+    "lambda_dssim": 0.2,
+    "densification_interval": 100,
+    "opacity_reset_interval": 3_000,
+    "densify_from_iter": 500,
+    "densify_until_iter": 15_000,
+    "densify_grad_threshold": 2e-4,
+}
+
+
+def test_the_names_are_those_of_the_field() -> None:
+    opt = OptimizationParams()
+    assert {name: getattr(opt, name) for name in ORIGINAL_NAMES} == ORIGINAL_NAMES
+    assert {f.name for f in dataclasses.fields(opt)} >= ORIGINAL_NAMES.keys()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
