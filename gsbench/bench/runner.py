@@ -258,6 +258,7 @@ class Job:
         return None if self._base is None else str(self._base.encoded().result["sha256"])
 
     def base_splats(self, folder: Path) -> Splats | None:
+        """What the method starts from, None where it has no base; `folder` is beside files that go away afterwards."""
         if self.spec.own_base is not None:
             return read_model(self.spec.own_base)
         if self._base is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -90,9 +91,14 @@ def load_frame(path: Path) -> Tensor:
 
 
 def save_image(frame: Tensor, path: Path) -> None:
-    """Write a frame as an 8-bit PNG: clamped to [0, 1] and rounded, as `psnr` sees it."""
-    pixels = (frame.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).numpy()
-    Image.fromarray(pixels).save(path, format="PNG", compress_level=3)
+    """Write a frame as an 8-bit PNG."""
+    Image.fromarray(eight_bit(frame)).save(path, format="PNG", compress_level=3)
+
+
+def eight_bit(frame: Tensor) -> npt.NDArray[np.uint8]:
+    """A frame as uint8 [H, W, 3]: clamped to [0, 1] and rounded, as `psnr` sees it."""
+    pixels: npt.NDArray[np.uint8] = (frame.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).numpy()
+    return pixels
 
 
 def _load_image(path: Path) -> Tensor:

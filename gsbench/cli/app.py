@@ -31,9 +31,11 @@ EXIT_INTERRUPTED: Final = 130
 VERBS: Final = {
     "run": "gsbench.cli.run",
     "plan": "gsbench.cli.plan",
+    "train": "gsbench.cli.train",
     "plugins": "gsbench.cli.plugins",
     "inspect": "gsbench.cli.inspect",
     "decode": "gsbench.cli.decode",
+    "render": "gsbench.cli.render",
     "score": "gsbench.cli.score",
     "doctor": "gsbench.cli.doctor",
     "job": "gsbench.cli.job",

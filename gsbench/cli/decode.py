@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from gsbench.cli.artifacts import method_of
+from gsbench.cli.files import new_folder, require_new_folder
 from gsbench.cli.frames import frame_names
 from gsbench.cli.inspect import require_file
 from gsbench.cli.options import machine_options, scene_options
 from gsbench.cli.output import json_option, print_json
 from gsbench.cli.views import load_one_scene, read_cameras
-from gsbench.errors import StoreError, UsageError
+from gsbench.errors import UsageError
 
 if TYPE_CHECKING:
     from gsbench.bench import SealedResult
     from gsbench.splats import Camera
 
 DECODE_SCHEMA: Final = "gsbench.decode/1"
-
-#: Which method reads a native file, by its suffix, if none is named.
-_NATIVE_METHODS: Final = {".ply": "3dgs"}
 
 
 @click.command("decode", short_help="Turn an artifact into images, in a sealed process.")
@@ -72,8 +68,8 @@ def command(
     if scene is None and any(value is not None for value in options.values()):
         given = ", ".join(f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None)
         raise UsageError(f"{given}: only with --scene")
-    _require_new(output)
-    name = method or _method_of(artifact)
+    require_new_folder(output)
+    name = method_of(artifact, method)
     views: Sequence[Camera]
     if cameras is not None:
         views, chosen = read_cameras(cameras), background or (0.0, 0.0, 0.0)
@@ -88,51 +84,10 @@ def command(
     load_plugins()
     where = resolve_device(device)
 
-    with _new_folder(output) as folder, tempfile.TemporaryDirectory(prefix=".decode-", dir=folder) as scratch:
-        where = "cpu" if device == "auto" else device
+    with new_folder(output) as folder, tempfile.TemporaryDirectory(prefix=".decode-", dir=folder) as scratch:
         result = decode_sealed(name, artifact, views, chosen, where, threads or usable_cores(), Path(scratch))
         files = _place(result.frames, views, folder, form)
     _report(name, artifact, output, files, result, as_json)
-
-
-def _method_of(artifact: Path) -> str:
-    from gsbench.artifact import open_artifact
-
-    reader = open_artifact(artifact)
-    method = reader.method or _NATIVE_METHODS.get(artifact.suffix.lower())
-    if method is None:
-        raise UsageError(f"{artifact} does not say which method wrote it; name one with --method")
-    return method
-
-
-def _require_new(output: Path) -> None:
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UsageError(f"{output} exists already; expected the name of a new folder")
-
-
-@contextmanager
-def _new_folder(output: Path) -> Iterator[Path]:
-    """A folder that gets the name `output` when all went well; otherwise nothing remains."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    except OSError as error:
-        raise StoreError(f"cannot write {output}: {error.strerror}") from None
-    try:
-        yield folder
-        folder.chmod(0o777 & ~_umask())
-        try:
-            folder.replace(output)
-        except OSError as error:
-            raise StoreError(f"cannot write {output}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _place(frames: Sequence[Path], views: Sequence[Camera], folder: Path, form: str) -> list[str]:

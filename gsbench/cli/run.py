@@ -89,5 +89,6 @@ def outcome(record: Record, cached: bool = False) -> str:
         return f"{record.status} in {record.error.stage}: {first[0]}"
     psnr = record.metrics.get("psnr")
     quality = "" if psnr is None else f", PSNR {psnr:.2f} dB"
+    size = "" if record.bytes is None else f", {megabytes(record.bytes)} MB"
     kept = ", there already" if cached else ""
-    return f"{record.status}, {megabytes(record.bytes)} MB{quality}{kept}"
+    return f"{record.status}{size}{quality}{kept}"
