@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -432,3 +433,157 @@ def test_state_restores_the_model() -> None:
     assert model._xyz.any()
     with pytest.raises(ValueError, match="tensors: expected"):
         BaseGaussianModel.from_state({**state, "tensors": {"means": torch.zeros(1, 3)}})
+
+
+# Subclasses as people write them.
+
+
+class NoArguments(BaseGaussianModel):
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Keyword(BaseGaussianModel):
+    def __init__(self, model_params: ModelParams, extra: int = 3) -> None:
+        super().__init__()
+        self.extra = extra
+
+
+@pytest.mark.parametrize("cls", [BaseGaussianModel, NoArguments, Keyword])
+def test_the_params_are_kept_whatever_the_constructor_passes_on(cls: type[BaseGaussianModel]) -> None:
+    params = ModelParams(sh_degree=1, init_opacity=0.4)
+    model = cls.construct(params)
+    assert type(model) is cls
+    assert model.model_params is params
+    assert model.max_sh_degree == 1
+    model.create_from_points(cloud(), 1.0)
+    torch.testing.assert_close(model.get_opacity.detach(), torch.full((50, 1), 0.4))
+    assert model.get_features.shape == (50, 4, 3)
+    again = cls.from_state(model.state(), params)
+    assert again.model_params is params
+    assert copy.deepcopy(model).model_params == params
+
+
+def test_the_params_are_kept_when_constructed_directly() -> None:
+    params = ModelParams(sh_degree=1)
+    assert Keyword(model_params=params).model_params is params
+    assert BaseGaussianModel(params).model_params is params
+    assert NoArguments().model_params == ModelParams()
+    assert BaseGaussianModel.construct().model_params == ModelParams()
+
+
+def test_a_constructor_that_fails_for_other_reasons_says_so() -> None:
+    class Broken(BaseGaussianModel):
+        def __init__(self, model_params: ModelParams) -> None:
+            raise TypeError("not today")
+
+    with pytest.raises(TypeError, match="not today"):
+        Broken.construct(ModelParams())
+
+
+def test_what_a_property_is_overridden_with_is_rendered_and_exported() -> None:
+    """As compression methods do: the values that decoding will see."""
+
+    class Quantized(BaseGaussianModel):
+        @property
+        def get_scaling(self) -> Tensor:
+            return torch.exp((self._scaling * 4).round() / 4)
+
+        @property
+        def get_opacity(self) -> Tensor:
+            return (torch.sigmoid(self._opacity) * 15).round() / 15
+
+        @property
+        def get_rotation(self) -> Tensor:
+            return torch.nn.functional.normalize((self._rotation * 8).round() / 8 + 1e-3)
+
+    splats, camera = random_splats(60), orbit_cameras(1, WIDTH, HEIGHT)[0]
+    model, plain = Quantized(), BaseGaussianModel()
+    for made in (model, plain):
+        made.create_from_splats(splats, 1.0)
+    with torch.no_grad():
+        image = model.render(camera, BLACK, PIPE).image
+        assert not torch.allclose(image, plain.render(camera, BLACK, PIPE).image, atol=1e-2)
+        plain.create_from_splats(model.splats(), 1.0)
+        torch.testing.assert_close(plain.render(camera, BLACK, PIPE).image, image, rtol=1e-4, atol=1e-5)
+    steps = model.splats().log_scales * 4
+    torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-4)
+
+
+def test_torch_sigmoid_stores_and_learns_extreme_opacities() -> None:
+    class Usual(BaseGaussianModel):
+        def setup_functions(self) -> None:
+            self.opacity_activation = torch.sigmoid  # the rest stays as it is
+
+    model = Usual()
+    splats = random_splats(60)
+    splats.opacity_logits[:20] = 40.0  # 1 in float32
+    model.create_from_splats(splats, 1.0)
+    assert torch.equal(model.splats().opacity_logits, splats.opacity_logits)
+    model.training_setup(OptimizationParams())
+    model.render(orbit_cameras(1, WIDTH, HEIGHT)[0], BLACK, PIPE).image.sum().backward()
+    for tensor in model.tensors().values():
+        assert tensor.grad is not None
+        assert torch.isfinite(tensor.grad).all()
+
+
+class Extended(BaseGaussianModel):
+    """With a network, a vector of its own, and an optimizer for both."""
+
+    def __init__(self, model_params: ModelParams | None = None) -> None:
+        super().__init__(model_params)
+        self.net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+        self.bound = torch.nn.Parameter(torch.zeros(2))
+
+    def training_setup(self, opt: OptimizationParams) -> None:
+        super().training_setup(opt)
+        self.net_optimizer = torch.optim.Adam([*self.net.parameters(), self.bound], lr=0.1)
+
+    def optimizer_step(self) -> None:
+        super().optimizer_step()
+        (self.net(torch.ones(5, 3)).pow(2).sum() + (self.bound - 1).pow(2).sum()).backward()  # type: ignore[no-untyped-call]
+        self.net_optimizer.step()
+        self.net_optimizer.zero_grad()
+
+
+def test_networks_and_parameters_of_a_model_are_saved_with_it() -> None:
+    model = Extended()
+    model.create_from_splats(random_splats(10), 1.0)
+    model.training_setup(OptimizationParams())
+    model.optimizer_step()
+    state, training = model.state(), model.training_state()
+    again = Extended.from_state(state)
+    again.training_setup(OptimizationParams())
+    again.load_training_state(training)
+    model.optimizer_step()  # changes nothing in the state
+    again.optimizer_step()
+    assert model.bound.any()
+    assert torch.equal(model.bound, again.bound)
+    for name, value in model.net.state_dict().items():
+        assert torch.equal(again.net.state_dict()[name], value)
+
+    with pytest.raises(ValueError, match=r"modules: expected \[\] as constructed, got \['net'\]"):
+        BaseGaussianModel.from_state(state)
+    plain = BaseGaussianModel()
+    plain.create_from_splats(random_splats(10), 1.0)
+    plain.training_setup(OptimizationParams())
+    with pytest.raises(ValueError, match=r"optimizers: expected \['optimizer'\], got \['net_optimizer', 'optimizer'\]"):
+        plain.load_training_state(training)
+
+
+def test_a_training_state_can_be_used_more_than_once() -> None:
+    """Loading shares no memory with the state that it loads."""
+    model = trained_model()
+    state, training = model.state(), model.training_state()
+    kept = copy.deepcopy(training)
+    again = BaseGaussianModel.from_state(state)
+    again.training_setup(OptimizationParams())
+    again.load_training_state(training)
+    for tensor in again.tensors().values():
+        tensor.grad = torch.ones_like(tensor)
+    again.optimizer_step()
+    again.xyz_gradient_accum += 1.0
+    for key, moments_ in kept["optimizers"]["optimizer"]["state"].items():
+        for name, value in moments_.items():
+            assert torch.equal(training["optimizers"]["optimizer"]["state"][key][name], value)
+    assert torch.equal(training["statistics"]["xyz_gradient_accum"], kept["statistics"]["xyz_gradient_accum"])
