@@ -5,8 +5,9 @@ The public names are imported when they are first used, so that ``import gsbench
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from gsbench._lazy import lazy_names
 
 if TYPE_CHECKING:
     from gsbench.artifact import ArtifactReader as ArtifactReader
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from gsbench.raster import render as render
     from gsbench.records import Record as Record
     from gsbench.scenes import DatasetSpec as DatasetSpec
+    from gsbench.scenes import PointCloud as PointCloud
     from gsbench.scenes import Scene as Scene
     from gsbench.scenes import SceneOptions as SceneOptions
     from gsbench.scenes import View as View
@@ -46,14 +48,18 @@ if TYPE_CHECKING:
     from gsbench.splats import Camera as Camera
     from gsbench.splats import Splats as Splats
     from gsbench.training import BaseGaussianModel as BaseGaussianModel
+    from gsbench.training import CameraIterator as CameraIterator
     from gsbench.training import DefaultStrategy as DefaultStrategy
     from gsbench.training import LossPack as LossPack
+    from gsbench.training import MCMCStrategy as MCMCStrategy
     from gsbench.training import ModelParams as ModelParams
     from gsbench.training import OptimizationParams as OptimizationParams
     from gsbench.training import PipelineParams as PipelineParams
     from gsbench.training import RenderResult as RenderResult
     from gsbench.training import Scheduler as Scheduler
     from gsbench.training import Trainer as Trainer
+    from gsbench.training import schedule_field as schedule_field
+    from gsbench.training import setting as setting
     from gsbench.training import task as task
 
 __version__ = "0.1.0"
@@ -78,18 +84,22 @@ _NAMES: Final = {
     "gsbench.protocols": ("Protocol",),
     "gsbench.raster": ("RenderOptions", "RenderOutput", "rasterization", "render"),
     "gsbench.records": ("Record",),
-    "gsbench.scenes": ("DatasetSpec", "Scene", "SceneOptions", "View", "load_scene", "resolve_scenes"),
+    "gsbench.scenes": ("DatasetSpec", "PointCloud", "Scene", "SceneOptions", "View", "load_scene", "resolve_scenes"),
     "gsbench.splats": ("Camera", "Splats"),
     "gsbench.training": (
         "BaseGaussianModel",
+        "CameraIterator",
         "DefaultStrategy",
         "LossPack",
+        "MCMCStrategy",
         "ModelParams",
         "OptimizationParams",
         "PipelineParams",
         "RenderResult",
         "Scheduler",
         "Trainer",
+        "schedule_field",
+        "setting",
         "task",
     ),
 }
@@ -97,15 +107,4 @@ _EXPORTS: Final = {name: module for module, names in _NAMES.items() for name in 
 
 __all__ = ["__version__", *sorted(_EXPORTS)]
 
-
-def __getattr__(name: str) -> Any:
-    module = _EXPORTS.get(name)
-    if module is None:
-        raise AttributeError(f"module 'gsbench' has no attribute {name!r}")
-    value = getattr(importlib.import_module(module), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _EXPORTS)

@@ -49,6 +49,12 @@ class StoreError(GsbenchError):
     exit_code = 2
 
 
+class FetchError(GsbenchError):
+    """Files cannot be fetched: no connection, a wrong checksum, an archive that is damaged or hostile."""
+
+    exit_code = 1
+
+
 class PluginError(GsbenchError):
     """A plugin cannot be loaded, or clashes with another."""
 

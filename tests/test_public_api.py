@@ -17,9 +17,15 @@ NAMES = [name for name in gsbench.__all__ if name != "__version__"]
 
 #: Names in the design's examples, which users type.
 PROMISED = {
-    "BaseGaussianModel", "DefaultStrategy", "LossPack", "Method", "MethodSpec", "ModelParams", "OptimizationParams",
-    "PipelineParams", "RenderResult", "Scheduler", "Splats", "hookimpl", "rasterization", "task",
+    "BaseGaussianModel", "CameraIterator", "DefaultStrategy", "LossPack", "Method", "MethodSpec", "ModelParams",
+    "OptimizationParams", "PipelineParams", "RenderResult", "Scheduler", "Splats", "hookimpl", "rasterization", "task",
 }  # fmt: skip
+
+#: The packages whose names are imported when they are first used.
+PACKAGES = [
+    "gsbench", "gsbench.bench", "gsbench.methods", "gsbench.metrics", "gsbench.native", "gsbench.scenes",
+    "gsbench.testing", "gsbench.training",
+]  # fmt: skip
 
 
 def test_the_promised_names_are_there() -> None:
@@ -38,13 +44,10 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         gsbench.rasterisation  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    "package", ["gsbench", "gsbench.methods", "gsbench.scenes", "gsbench.bench", "gsbench.testing"]
-)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_type_checkers_see_what_runs(package: str) -> None:
     """A package with lazy names imports each of them under TYPE_CHECKING too, from the same module."""
     module = importlib.import_module(package)
-    lazy = getattr(module, "_EXPORTS", None) or module._LAZY
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     imported = {
@@ -53,7 +56,18 @@ def test_type_checkers_see_what_runs(package: str) -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert imported == lazy
+    assert imported == module._EXPORTS
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_lazy_names_are_listed_and_resolve_in_their_own_package(package: str) -> None:
+    module = importlib.import_module(package)
+    assert dir(module) == sorted(module.__all__)
+    for name, home in module._EXPORTS.items():
+        assert getattr(module, name) is getattr(importlib.import_module(home), name)
+        assert name in module.__all__
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'rasterise'"):
+        _ = module.rasterise
 
 
 def test_the_version_is_that_of_the_distribution() -> None:

@@ -29,7 +29,8 @@ def captured(log: Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            traceback.print_exc()
+            with contextlib.suppress(OSError):  # where the disk is full, that is the error to tell
+                traceback.print_exc()
             raise
 
 
@@ -43,7 +44,8 @@ def _descriptors(target: int) -> Iterator[None]:
         os.dup2(target, 2)
         yield
     finally:
-        _flush()
+        with contextlib.suppress(OSError):
+            _flush()
         for number, descriptor in zip((1, 2), saved, strict=True):
             os.dup2(descriptor, number)
             os.close(descriptor)

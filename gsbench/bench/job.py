@@ -46,7 +46,7 @@ def main(path: Path, *, lifeline: bool = False) -> int:
     if lifeline:
         threading.Thread(target=_end_with_driver, daemon=True).start()
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         number = json.loads(text).get("job_protocol")
         if number != JOB_PROTOCOL:
             raise UsageError(f"{path} speaks job protocol {number}, this gsbench {JOB_PROTOCOL}; use one version")

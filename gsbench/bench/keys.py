@@ -125,6 +125,26 @@ def encode_inputs(spec: JobSpec, code: CodeIdentity, model_digest: str, base_sha
     }
 
 
+def base_inputs(spec: JobSpec, code: CodeIdentity, model_sha256: str) -> dict[str, Any]:
+    """What the renders of a user's own model depend on; the method plays no part.
+
+    Args:
+        spec: the job.
+        code: see `code_identity`.
+        model_sha256: of the model's file.
+    """
+    return {
+        "stage": "base",
+        "core_digest": code.core_digest,
+        "native_build": code.native_build,
+        "torch": code.torch,
+        "device": spec.device.partition(":")[0],
+        "model": model_sha256,
+        "scene": spec.scene_hash,
+        "protocol": spec.protocol.hash,
+    }
+
+
 def decode_inputs(spec: JobSpec, code: CodeIdentity, artifact_sha256: str) -> dict[str, Any]:
     """What decoding and rendering depend on. The scene and the protocol stand for the cameras and the background."""
     return {

@@ -44,6 +44,8 @@ class RunRequest(_Model):
         metrics: names of metrics, None for the default ones.
         keep_frames: keep the rendered float32 frames after scoring (the 8-bit images are always kept).
         decode_timeout: seconds after which a sealed decode is stopped, None for no limit.
+        base: a model of the user's own, or a folder of them, for methods that have a base (`gsbench.bench.own_models`).
+        checkpoint_every: training steps between checkpoints, 0 for none, None for one now and then.
     """
 
     methods: list[str]
@@ -66,6 +68,23 @@ class RunRequest(_Model):
     metrics: list[str] | None = None
     keep_frames: bool = False
     decode_timeout: float | None = Field(default=None, gt=0)
+    base: Path | None = None
+    checkpoint_every: int | None = Field(default=None, ge=0)
+
+
+class OwnModel(_Model):
+    """A model that a user brought along: an Inria .ply.
+
+    Fields:
+        name: what records call it: the last part of what the user typed.
+        path: the file, absolute.
+        bytes, sha256: of the file when the run was planned.
+    """
+
+    name: str
+    path: Path
+    bytes: int
+    sha256: str
 
 
 class JobSpec(_Model):
@@ -83,11 +102,14 @@ class JobSpec(_Model):
         device: "cpu", "cuda" or "cuda:N".
         threads: CPU threads; filled in by the engine.
         metrics: names, in order.
+        keep_frames, decode_timeout, checkpoint_every: see `RunRequest`.
         out: the results folder, absolute.
         base: the job whose decoded artifact the method starts from.
+        own_base: the user's own model that it starts from instead.
         after: ids of jobs that must end first (they share a training with this one); `requires` are those among
             them that must have succeeded.
         dependency: True if nobody asked for this job itself: it is the base of another.
+        until: the last stage that is wanted. Only a job up to "score" has a record in the results folder.
         memory_bytes: rough estimate of what the job needs, by which an engine decides how many fit.
     """
 
@@ -112,11 +134,14 @@ class JobSpec(_Model):
     metrics: list[str]
     keep_frames: bool = False
     decode_timeout: float | None = None
+    checkpoint_every: int | None = None
     out: Path
     base: JobSpec | None = None
+    own_base: OwnModel | None = None
     after: list[str] = []
     requires: list[str] = []
     dependency: bool = False
+    until: Literal["train", "score"] = "score"
     memory_bytes: int = 0
 
     @property
@@ -145,7 +170,7 @@ class Plan(_Model):
 
 
 #: What an event says. A job is "started" once and ends with "finished", which carries its record (of any status).
-EventKind = Literal["job-started", "stage-started", "progress", "stage-finished", "job-finished"]
+EventKind = Literal["job-started", "stage-started", "progress", "note", "stage-finished", "job-finished"]
 
 
 class JobEvent(_Model):
@@ -156,7 +181,9 @@ class JobEvent(_Model):
         kind: see `EventKind`. "stage-finished" comes only for stages that succeeded.
         stage: the stage, for the kinds that have one; "base train", "base encode", ... while a job makes up for a
             base that is missing.
+        log: of "stage-started": path of the stage's log, relative to the results folder.
         step, total, values: of "progress".
+        text: of "note": something about the stage that people should know.
         cached: the stage's (or job's) result was there already.
         seconds: how long the stage took when it was computed.
         record: of "job-finished".
@@ -168,6 +195,8 @@ class JobEvent(_Model):
     step: int | None = None
     total: int | None = None
     values: dict[str, float] = {}
+    text: str | None = None
+    log: str | None = None
     cached: bool = False
     seconds: float | None = None
     record: Record | None = None

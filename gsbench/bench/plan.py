@@ -5,13 +5,16 @@ Everything that can be wrong with a request is found here, before anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from gsbench import registry
 from gsbench.bench.keys import digest
-from gsbench.bench.model import JobSpec, Plan, RunRequest
+from gsbench.bench.model import JobSpec, OwnModel, Plan, RunRequest
+from gsbench.bench.own_models import find_models
 from gsbench.bench.settings import encode_only_fields, resolve_config, split_setting, without_fields
 from gsbench.errors import PluginError, UsageError
 from gsbench.hooks import load_plugins, method_class
@@ -27,6 +30,8 @@ BASE_SEED: Final = 0
 _MEMORY_FLOOR: Final = 1 << 30
 #: Bytes per byte of training photos: the photos, and what is derived from them at any time.
 _MEMORY_PER_PHOTO_BYTE: Final = 4
+#: Bytes per byte of a user's own model: as it is read, as the method has it, and what that is encoded from.
+_MEMORY_PER_MODEL_BYTE: Final = 4
 
 
 def build_plan(request: RunRequest) -> Plan:
@@ -56,13 +61,20 @@ def build_plan(request: RunRequest) -> Plan:
         background=request.background,
         init=request.init,
     )
-    bases = _bases(methods)
+    if request.base is not None:
+        _require_base(methods)
+    bases = [] if request.base is not None else _bases(methods)
     factory = _Factory(request, metrics, options, _settings(request.settings, [*methods, *bases]))
     for spec in methods:  # before any scene is read: these are quick to check
         for rate in rates[spec.name]:
             factory.config(spec, rate)
+    refs = resolve_scenes(request.scenes)
+    for path in (request.out.expanduser().absolute(), *(ref.path for ref in refs if ref.path is not None)):
+        _check_name(path)
+    if request.base is not None:
+        factory.own_bases = find_models(request.base, refs)
     notes: list[str] = []
-    for ref in resolve_scenes(request.scenes):
+    for ref in refs:
         scene = load_scene(ref, options)
         notes += [f"{ref}: {note}" for note in scene.notes]
         steps = _dataset_iterations(ref)
@@ -93,6 +105,7 @@ class _Factory:
 
     def __post_init__(self) -> None:
         self.jobs: dict[str, JobSpec] = {}
+        self.own_bases: Mapping[SceneRef, OwnModel] = {}
         self.device = resolve_device(self.request.device)
 
     def config(self, spec: MethodSpec, rate: RatePoint) -> tuple[dict[str, object], list[str]]:
@@ -113,7 +126,8 @@ class _Factory:
     ) -> JobSpec:
         """A job, after the job of its base."""
         base: JobSpec | None = None
-        if spec.base is not None:
+        own_base = self.own_bases.get(ref)
+        if spec.base is not None and own_base is None:
             below: MethodSpec = registry.methods.get(spec.base)
             base = self.add(below, below.rate("default"), BASE_SEED, ref, scene, dependency=True)
         config, encode_fields = self.config(spec, rate)
@@ -138,12 +152,14 @@ class _Factory:
             metrics=self.metrics,
             keep_frames=self.request.keep_frames,
             decode_timeout=self.request.decode_timeout,
+            checkpoint_every=self.request.checkpoint_every,
             out=self.request.out.expanduser().absolute(),
             base=base,
+            own_base=own_base,
             after=[] if base is None else [base.id],
             requires=[] if base is None else [base.id],
             dependency=dependency,
-            memory_bytes=_memory(scene),
+            memory_bytes=_memory(scene) + _MEMORY_PER_MODEL_BYTE * (0 if own_base is None else own_base.bytes),
         )
         known = self.jobs.get(job.id)
         if known is None or (known.dependency and not dependency):
@@ -237,6 +253,35 @@ def _bases(methods: Iterable[MethodSpec]) -> list[MethodSpec]:
             chain.append(spec.base)
             spec = found[spec.base] = registry.methods.get(spec.base)
     return list(found.values())
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a path that JSON cannot hold.
+
+    Raises:
+        UsageError: if it is not text.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:  # Python stands in surrogates for bytes that are no characters
+        raise UsageError(f"{os.fsencode(path)!r}: the name is not UTF-8; rename the folder") from None
+
+
+def _require_base(methods: Sequence[MethodSpec]) -> None:
+    """Refuse a base for methods that have none.
+
+    Raises:
+        UsageError: naming them, and the methods that have one.
+    """
+    without = [spec.name for spec in methods if spec.base is None]
+    if without:
+        specs: list[MethodSpec] = [entry.load() for entry in registry.methods.entries()]
+        able = [spec.name for spec in specs if spec.base is not None]
+        others = f"methods that do: {', '.join(able)}" if able else "no installed method does"
+        raise UsageError(
+            f"--base: {', '.join(without)} {'trains its' if len(without) == 1 else 'train their'} own model and "
+            f"{'does' if len(without) == 1 else 'do'} not start from another; {others}"
+        )
 
 
 def _settings(texts: Sequence[str], methods: Sequence[MethodSpec]) -> dict[str, list[tuple[str, str]]]:

@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,8 @@ from gsbench.bench.capture import captured
 from gsbench.bench.environment import machine_environment
 from gsbench.bench.memory import peak_gpu_bytes, peak_host_bytes, reset_peak
 from gsbench.bench.model import EventKind, JobEvent, JobSpec
-from gsbench.bench.results import failed_record, ok_record
+from gsbench.bench.own_models import read_model
+from gsbench.bench.results import failed_record, ok_record, trained_record
 from gsbench.bench.sealed import SealedError
 from gsbench.bench.stages import StageOutput, artifact_name, frame_names
 from gsbench.bench.store import StageResult, Store
@@ -29,6 +31,7 @@ from gsbench.metrics import unavailable
 from gsbench.records import Record
 from gsbench.scenes import Scene, load_scene
 from gsbench.splats import Splats
+from gsbench.training.checkpoint_folder import CheckpointFolder
 
 #: What fails where a job fails before its first stage.
 SETUP: Final = "setup"
@@ -68,13 +71,15 @@ def run_job(spec: JobSpec, emit: Emit) -> Record:
     try:
         job = Job(spec, store, emit)
         record = job.record()
-        artifact = job.artifact()
+        if spec.until == "score":
+            artifact = job.artifact()
     except StageFailedError as error:
         log = None if error.log is None else store.relative(error.log)
         record = failed_record(spec, error.stage, str(error), log)
     except GsbenchError as error:
         record = failed_record(spec, SETUP, str(error), None)
-    store.write_record(record, artifact)
+    if spec.until == "score":
+        store.write_record(record, artifact)
     return record
 
 
@@ -84,7 +89,8 @@ def finished_record(spec: JobSpec) -> Record | None:
     try:
         job = Job(spec, store, lambda event: None, execute=False)
         record = job.record()
-        store.write_record(record, job.artifact())
+        if spec.until == "score":
+            store.write_record(record, job.artifact())
     except StageMissingError:
         return None
     return record
@@ -118,10 +124,12 @@ class Job:
 
     def record(self) -> Record:
         """The record, after whatever is missing has been computed."""
+        if self.spec.until == "train":
+            return trained_record(self.spec, self._base_sha256(), self.trained(intact=True))
         trained = self.trained()
         encoded = self.encoded()
         decoded, scored = self.scored()
-        return ok_record(self.spec, trained, encoded, decoded, scored)
+        return ok_record(self.spec, self._base_sha256(), trained, encoded, decoded, scored)
 
     def artifact(self) -> Path:
         """The artifact in the results folder."""
@@ -133,7 +141,17 @@ class Job:
         needed = model_files.FILES if intact else ()
 
         def work(folder: Path, log: Path) -> StageOutput:
-            return stages.train(self.spec, self.scene, self._base_splats(folder), folder, self._progress("train"))
+            base, progress = self.base_splats(folder), self._progress("train")
+            kept = self._checkpoints("train", keys.digest(inputs))
+            output = stages.train(self.spec, self.scene, base, folder, progress, kept)
+            # What earlier parts of this training took counts, and reading and writing checkpoints does not.
+            seconds = kept.earlier_seconds + (output.seconds or 0.0) - kept.overhead_seconds
+            return replace(
+                output,
+                result={**output.result, "resumed": kept.resumed},
+                seconds=max(0.0, seconds),
+                **_peaks(torch.device(self.spec.device), kept.earlier),
+            )
 
         return self._obtain("train", inputs, needed, work)
 
@@ -156,7 +174,7 @@ class Job:
         trained = self.trained(intact=True)
 
         def work(folder: Path, log: Path) -> StageOutput:
-            return stages.encode(self.spec, self.code.version, trained.folder, self._base_splats(folder), folder)
+            return stages.encode(self.spec, self.code.version, trained.folder, self.base_splats(folder), folder)
 
         return self._obtain("encode", inputs(trained), [name], work)
 
@@ -194,11 +212,11 @@ class Job:
             )
 
         decoded = self.decoded()
-        base_decoded = None if self._base is None else self._base.decoded()
+        base_decoded = self._base_rendered()
         found = self._find("score", inputs(decoded, base_decoded), [])
         if found is None:
             decoded = self.decoded(frames=True)
-            base_decoded = None if self._base is None else self._base.decoded(images=True)
+            base_decoded = self._base_rendered(images=True)
             base_folder = None if base_decoded is None else base_decoded.folder
 
             def work(folder: Path, log: Path) -> StageOutput:
@@ -217,16 +235,55 @@ class Job:
             raise SceneError(f"scene {self.spec.scene_ref} changed after the run was planned; run again")
         return scene
 
+    def _base_rendered(self, *, images: bool = False) -> StageResult | None:
+        """The stage that rendered the base's held-out views; with `images`, these are there and undamaged."""
+        if self._base is not None:
+            return self._base.decoded(images=images)
+        model = self.spec.own_base
+        if model is None:
+            return None
+
+        def work(folder: Path, log: Path) -> StageOutput:
+            splats = read_model(model)
+            return stages.render_base(self.spec, self.scene, splats, folder, self._progress("base"))
+
+        def needed(found: StageResult) -> list[str]:
+            return frame_names(found.result["views"], ".png") if images else []
+
+        return self._obtain("base", keys.base_inputs(self.spec, self.code, model.sha256), needed, work)
+
     def _base_sha256(self) -> str | None:
+        if self.spec.own_base is not None:
+            return self.spec.own_base.sha256
         return None if self._base is None else str(self._base.encoded().result["sha256"])
 
-    def _base_splats(self, folder: Path) -> Splats | None:
+    def base_splats(self, folder: Path) -> Splats | None:
+        if self.spec.own_base is not None:
+            return read_model(self.spec.own_base)
         if self._base is None:
             return None
         encoded, decoded = self._base.encoded(), self._base.decoded()
         artifact = encoded.folder / artifact_name(self._base.spec)
         aside = folder.with_name(f"{folder.name}.base")
         return stages.decode_base(self._base.spec, artifact, decoded.result["decoded_sha256"], aside)
+
+    def _checkpoints(self, stage: str, key: str) -> CheckpointFolder:
+        """Where a stage keeps its state. Another machine's state would not lead to the bytes that this one's does."""
+        device = torch.device(self.spec.device)
+        machine = machine_environment(device)
+
+        def resumed(step: int, total: int) -> None:
+            self._say("note", stage, text=f"resuming at step {step:,} of {total:,}")
+
+        return CheckpointFolder(
+            self.store.checkpoint_folder(stage, key),
+            {"key": key, "isa": machine.isa, "gpu": machine.gpu},
+            every=self.spec.checkpoint_every,
+            device=device,
+            measure=lambda: _peaks(device),
+            on_resume=resumed,
+            on_note=lambda text: self._say("note", stage, text=text),
+        )
 
     def _find(self, stage: str, inputs: Mapping[str, Any], needed: Needed) -> StageResult | None:
         """A stage from the results folder, if it is there and what is needed of it is undamaged."""
@@ -266,7 +323,7 @@ class Job:
         device = torch.device(self.spec.device)
         folder = self.store.temporary(stage, key)
         self._announced.add(stage)
-        self._say("stage-started", stage)
+        self._say("stage-started", stage, log=self.store.relative(log))
         begin = time.perf_counter()
         try:
             # Before the method's code has run: what it changes afterwards must not reach its decoder.
@@ -286,7 +343,9 @@ class Job:
                 peak_gpu_bytes=output.peak_gpu_bytes or gpu,
                 environment=machine_environment(device, stages.threads(self.spec)),
                 transient=output.transient,
+                durable=output.durable,
             )
+            self.store.drop_checkpoints(stage, key)
         except SealedError as error:
             where = "render" if error.stage == "render" else stage
             raise StageFailedError(self._prefix + where, str(error), log) from error
@@ -304,7 +363,7 @@ class Job:
         seconds = {result.stage: result.seconds}
         if result.stage == "decode":
             decoding = float(result.result["decode_seconds"])
-            seconds = {"decode": decoding, "render": result.seconds - decoding}
+            seconds = {"decode": decoding, "render": max(0.0, result.seconds - decoding)}
         for stage, value in seconds.items():
             self._say("stage-finished", stage, cached=cached, seconds=None if cached else value)
 
@@ -313,7 +372,7 @@ class Job:
             self._emit(JobEvent(job=self.spec.id, kind=kind, stage=self._prefix + stage, **values))
 
     def _progress(self, stage: str) -> Callable[[int, int, Mapping[str, float]], None]:
-        started = stage == "train"
+        started = stage != "render"  # which begins within the stage "decode"
 
         def progress(step: int, total: int, values: Mapping[str, float]) -> None:
             nonlocal started
@@ -328,6 +387,13 @@ class Job:
     def _emit_for_base(self, event: JobEvent) -> None:
         """What happens to a base happens to the job that waits for it."""
         self._emit(event.model_copy(update={"job": self.spec.id}))
+
+
+def _peaks(device: torch.device, earlier: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Peak memory until now, or that of an earlier part of the same work where that was more."""
+    now = {"peak_host_bytes": peak_host_bytes(), "peak_gpu_bytes": peak_gpu_bytes(device)}
+    both = {name: (value, (earlier or {}).get(name)) for name, value in now.items()}
+    return {name: max((v for v in values if v is not None), default=None) for name, values in both.items()}
 
 
 def _metric_inputs(names: Sequence[str]) -> dict[str, Any]:

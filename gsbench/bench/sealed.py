@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import statistics
@@ -357,9 +358,12 @@ def _read_report(path: Path, views: int) -> dict[str, Any]:
         render_ms = [float(ms) for ms in value["render_ms"]]
         if len(render_ms) != views:
             raise ValueError(f"times of {len(render_ms)} views, expected {views}")
+        decode_seconds = float(value["decode_seconds"])
+        if not all(0.0 <= duration < math.inf for duration in (decode_seconds, *render_ms)):
+            raise ValueError("times that are negative or not finite")
         return {
             "job_protocol": JOB_PROTOCOL,
-            "decode_seconds": float(value["decode_seconds"]),
+            "decode_seconds": decode_seconds,
             "render_ms": render_ms,
             "counts": {str(name): int(count) for name, count in value["counts"].items()},
             "decoded_sha256": None if sha is None else str(sha),

@@ -24,8 +24,10 @@ from gsbench.bench.visible import Visible
 from gsbench.errors import JobError
 from gsbench.hooks import method_class
 from gsbench.methods import Context, Method, Model, TrainProgress
+from gsbench.raster import RenderOptions, render
 from gsbench.scenes import Scene
 from gsbench.splats import Splats
+from gsbench.training.checkpoint import Checkpoints, NoCheckpoints
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class StageOutput:
         seconds: time of the method's own work, None for all that the stage took.
         transient: names of files that need not be kept.
         peak_host_bytes, peak_gpu_bytes: of a child process, None for this one's.
+        durable: whether the files are worth waiting until they are on the disk.
     """
 
     result: Mapping[str, Any]
@@ -44,6 +47,7 @@ class StageOutput:
     transient: Sequence[str] = ()
     peak_host_bytes: int | None = None
     peak_gpu_bytes: int | None = None
+    durable: bool = False
 
 
 def artifact_name(spec: JobSpec) -> str:
@@ -57,14 +61,21 @@ def frame_names(count: int, suffix: str) -> list[str]:
     return [f"{folder}/{index:04d}{suffix}" for index in range(count)]
 
 
-def train(spec: JobSpec, scene: Scene, base: Splats | None, folder: Path, progress: TrainProgress) -> StageOutput:
+def train(
+    spec: JobSpec,
+    scene: Scene,
+    base: Splats | None,
+    folder: Path,
+    progress: TrainProgress,
+    checkpoint: Checkpoints | None = None,
+) -> StageOutput:
     """Fit the method to the training views; writes the model."""
-    with _Stage(spec, folder, base, progress) as stage:
+    with _Stage(spec, folder, base, progress, checkpoint) as stage:
         model = stage.timed(lambda: stage.method.fit(scene.for_training(), stage.config, stage.context))
         if not isinstance(model, Model):
             raise JobError(f"{type(stage.method).__name__}.fit returned a {type(model).__name__}, expected a Model")
         model_files.save_state(model.state(), folder)
-    return StageOutput({}, stage.seconds)
+    return StageOutput({}, stage.seconds, durable=True)
 
 
 def encode(spec: JobSpec, version: str, trained: Path, base: Splats | None, folder: Path) -> StageOutput:
@@ -84,7 +95,8 @@ def encode(spec: JobSpec, version: str, trained: Path, base: Splats | None, fold
         raise JobError(f"encoding left the files {left}, expected only {path.name}")
     reader = open_artifact(path, spec.method)
     sections = dict(inspect_artifact(path))
-    return StageOutput({"bytes": reader.size, "sha256": reader.sha256, "sections": sections}, stage.seconds)
+    found = {"bytes": reader.size, "sha256": reader.sha256, "sections": sections}
+    return StageOutput(found, stage.seconds, durable=True)
 
 
 def decode(
@@ -155,6 +167,19 @@ def decode_base(spec: JobSpec, artifact: Path, decoded_sha256: str | None, folde
         return decoded.splats()
 
 
+def render_base(spec: JobSpec, scene: Scene, splats: Splats, folder: Path, progress: TrainProgress) -> StageOutput:
+    """Render the held-out views of a user's own model; writes 8-bit images."""
+    (folder / "images").mkdir()
+    splats, background = splats.to(spec.device), scene.background.to(spec.device)
+    names = frame_names(len(scene.test), ".png")
+    for index, (view, name) in enumerate(zip(scene.test, names, strict=True)):
+        with torch.no_grad():
+            image = render(splats, view, RenderOptions(background=background)).image
+        save_image(image.cpu(), folder / name)
+        progress(index + 1, len(names), {})
+    return StageOutput({"views": len(names)})
+
+
 def threads(spec: JobSpec) -> int:
     """CPU threads of the job."""
     return spec.threads or torch.get_num_threads()
@@ -167,7 +192,14 @@ _PROGRESS_SECONDS: Final = 0.1
 class _Stage:
     """The method, its config and its context, with randomness fixed and a working directory that goes away."""
 
-    def __init__(self, spec: JobSpec, folder: Path, base: Splats | None, progress: TrainProgress | None = None) -> None:
+    def __init__(
+        self,
+        spec: JobSpec,
+        folder: Path,
+        base: Splats | None,
+        progress: TrainProgress | None = None,
+        checkpoint: Checkpoints | None = None,
+    ) -> None:
         cls = method_class(spec.method)
         self.method: Method = cls()
         self.config = build_config(cls.Config, spec.config)
@@ -181,7 +213,8 @@ class _Stage:
             workdir=self._workdir,
             iterations=spec.iterations,
             base=None if base is None else base.to(spec.device),
-            **({} if progress is None else {"progress": _Sparing(progress)}),
+            progress=_Sparing(progress) if progress is not None else lambda step, total, values: None,
+            checkpoint=checkpoint if checkpoint is not None else NoCheckpoints(),
         )
         self._seed = spec.seed
 

@@ -3,6 +3,7 @@
     <out>/<protocol>/<dataset>/<scene>/<method>/<rate>[.seed].json     records, the artifact beside each
     <out>/stages/<stage>/<key>/                                        a stage's files, and key.json
     <out>/stages/<stage>/<key>.log                                     what it printed
+    <out>/stages/train/<key>.checkpoint/                               the state of a training that is not finished
     <out>/jobs/...json, ...log                                         the jobs as engines start them
 
 A stage's folder appears under its name when it is complete, so whatever has the name can be used; its digests are
@@ -15,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import secrets
@@ -35,6 +35,9 @@ STAGE_SCHEMA: Final = "gsbench.stage/1"
 KEY_FILE: Final = "key.json"
 
 _TEMPORARY: Final = ".tmp-"
+_CHECKPOINT: Final = ".checkpoint"
+#: Where hidden temporary files of `gsbench._files` can be: beside records and artifacts, and beside jobs' descriptions.
+_BESIDE_RECORDS: Final = ("*/*/*/*/.*.tmp", "jobs/*/*/*/*/.*.tmp")
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,7 @@ class StageResult:
 def describe_file(path: Path) -> tuple[int, str] | None:
     """Size and SHA-256 of a file, None if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
+        return _files.describe(path)
     except OSError:
         return None
 
@@ -109,6 +111,14 @@ class Store:
         """The log of a stage."""
         return self.root / "stages" / stage / f"{key}.log"
 
+    def checkpoint_folder(self, stage: str, key: str) -> Path:
+        """Where a stage keeps its state until it is finished."""
+        return self.root / "stages" / stage / f"{key}{_CHECKPOINT}"
+
+    def drop_checkpoints(self, stage: str, key: str) -> None:
+        """Remove the state of a stage that is finished."""
+        shutil.rmtree(self.checkpoint_folder(stage, key), ignore_errors=True)
+
     def job_file(self, job: str, suffix: str) -> Path:
         """A file about a job: its description (".json") or what it printed outside of its stages (".log")."""
         return self.root / "jobs" / f"{job}{suffix}"
@@ -129,7 +139,8 @@ class Store:
         try:
             yield
         finally:
-            file.truncate(0)
+            with contextlib.suppress(OSError):  # who holds it is only for messages
+                file.truncate(0)
             file.close()
 
     def _take_folder(self, path: Path) -> BinaryIO:
@@ -223,6 +234,7 @@ class Store:
         peak_gpu_bytes: int | None,
         environment: Environment,
         transient: Iterable[str] = (),
+        durable: bool = False,
     ) -> StageResult:
         """Give what lies in `temporary` its name, together with its key.json.
 
@@ -232,6 +244,7 @@ class Store:
             inputs: what the key is made of; kept beside the result.
             result, seconds, peak_host_bytes, peak_gpu_bytes, environment: see `StageResult`.
             transient: names of files that may be removed later.
+            durable: wait until everything is on the disk, so that not even a power failure takes it away.
         """
         key = digest(inputs)
         gone = set(transient)
@@ -257,8 +270,14 @@ class Store:
             }
             text = json.dumps({**value, "seal": digest(value)}, indent=1, allow_nan=False)
             (temporary / KEY_FILE).write_text(text)
+            folder = self.stage_folder(stage, key)
+            if durable:
+                for path in (*(temporary / name for name in files), temporary / KEY_FILE, temporary):
+                    _files.sync(path)
             self.discard(stage, key)
-            temporary.rename(self.stage_folder(stage, key))
+            temporary.rename(folder)
+            if durable:
+                _files.sync(folder.parent)
         found = self.find(stage, key)
         if found is None:
             raise StoreError(f"{self.stage_folder(stage, key)} cannot be read back")
@@ -293,9 +312,16 @@ class Store:
                 lock = leftover.with_name(f".lock-{key}")
                 if not _is_held(lock):  # a job that another machine runs here is not ours
                     shutil.rmtree(leftover, ignore_errors=True)
+            for kept in stages.glob(f"*/*{_CHECKPOINT}"):
+                stage, key = kept.parent.name, kept.name.removesuffix(_CHECKPOINT)
+                if self.find(stage, key) is not None:
+                    self.drop_checkpoints(stage, key)
             for lock in stages.glob("*/.lock-*"):
                 if not _is_held(lock):
                     lock.unlink(missing_ok=True)
+            for pattern in _BESIDE_RECORDS:
+                for file in self.root.glob(pattern):
+                    file.unlink(missing_ok=True)
 
     def read_record(self, relative: str) -> Record | None:
         """The record at a path relative to the folder; None if there is none or it cannot be read."""

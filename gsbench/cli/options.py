@@ -64,7 +64,7 @@ def _seeds(ctx: click.Context, param: click.Parameter, value: Sequence[Sequence[
     return tuple(dict.fromkeys(seeds))
 
 
-def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+def read_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     """Make the file's values the defaults of the other options: what is typed wins."""
     if value is not None:
         ctx.default_map = {**(ctx.default_map or {}), **config_defaults(value, ctx.command)}
@@ -169,6 +169,12 @@ def request_options(function: F) -> F:
                 metavar="N",
                 help="Training steps; schedules scale in proportion. [default: the data set's or method's own]",
             ),
+            click.option(
+                "--base",
+                type=click.Path(path_type=Path),
+                metavar="PLY|DIR",
+                help="Your own model, for methods that compress one: a .ply, or a folder with one per scene.",
+            ),
             scene_options,
             machine_options,
             metric_option,
@@ -179,12 +185,18 @@ def request_options(function: F) -> F:
                 metavar="S",
                 help="Stop a decoder that takes longer than this many seconds.",
             ),
+            click.option(
+                "--checkpoint-every",
+                type=click.IntRange(0),
+                metavar="N",
+                help="Training steps between checkpoints; 0: none. [default: now and then, for 1% of the time]",
+            ),
             click.option("--jobs", type=click.IntRange(1), metavar="N", help="Jobs at the same time."),
             click.option("--engine", default="local", show_default=True, help="Where jobs run."),
             click.option(
                 "--config",
                 type=click.Path(path_type=Path),
-                callback=_read_config,
+                callback=read_config,
                 is_eager=True,
                 expose_value=False,
                 help="TOML file with any of these options; what is typed here wins.",

@@ -73,6 +73,8 @@ class Events:
             self._shown.stage(name, event.stage)
         elif event.kind == "progress" and event.step is not None and event.total is not None:
             self._shown.step(name, event.stage or "", event.step, event.total, event.values)
+        elif event.kind == "note" and event.text is not None:
+            self._shown.line(name, f"{event.stage} {event.text}" if event.stage else event.text)
         elif event.kind == "stage-finished":
             how = "there already" if event.cached else f"done in {event.seconds or 0.0:.1f} s"
             self._shown.line(name, f"{event.stage} {how}")

@@ -6,9 +6,9 @@ imported when they are first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from gsbench._lazy import lazy_names
 from gsbench.methods.api import (
     CONFIG_STAGE_KEY,
     Context,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gsbench.methods.rendering import SplatsRenderable
     from gsbench.methods.trained import TrainedMethod
 
-_LAZY: Final = {
+_EXPORTS: Final = {
     "SplatsModel": "gsbench.methods.gaussians",
     "SplatsRenderable": "gsbench.methods.rendering",
     "TrainedMethod": "gsbench.methods.trained",
@@ -49,15 +49,4 @@ __all__ = [
     "field",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name)
-    if module is None:
-        raise AttributeError(f"module 'gsbench.methods' has no attribute {name!r}")
-    value = getattr(importlib.import_module(module), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _EXPORTS)

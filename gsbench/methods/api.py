@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, runtime_checkable
 
+from gsbench.training.checkpoint import Checkpoints, NoCheckpoints
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -50,6 +52,8 @@ class Context:
         iterations: training steps if ``--iterations`` was given, else None (the method's own number).
         base: the base method's decoded Gaussians, for methods that have a base.
         progress: to be called now and then during long stages.
+        checkpoint: keeps the state of a long `fit` now and then, so that one that was killed goes on where it was;
+            see `gsbench.training.checkpoint.Checkpoints`. A method that does not use it starts over.
     """
 
     device: torch.device
@@ -59,6 +63,7 @@ class Context:
     iterations: int | None = None
     base: Splats | None = None
     progress: TrainProgress = lambda step, total, values: None
+    checkpoint: Checkpoints = dataclasses.field(default_factory=NoCheckpoints)
 
 
 @runtime_checkable

@@ -59,9 +59,10 @@ class TrainedMethod(Method):
             gaussian_model = MyModel
             model_params = MyModelParams
 
-    The Config consists of the fields of the three params classes, so that each can be set:
-    ``--set mine.lambda_dssim=0.1``. They describe the full schedule; ``--iterations N`` then scales all of it, explicit
-    settings included (``--set mine.iterations=N`` instead changes the number of steps and nothing else).
+    The model is constructed with the model params, or with nothing if its `__init__` takes nothing. The Config consists
+    of the fields of the three params classes, so that each can be set: ``--set mine.lambda_dssim=0.1``; a name that two
+    of them have is an error when the class is made. They describe the full schedule; ``--iterations N`` then scales all
+    of it, explicit settings included (``--set mine.iterations=N`` instead sets the number of steps and nothing else).
 
     `fit` is the `Trainer`. `encode` and `decode` store the Gaussians as an Inria .ply (give the `MethodSpec` the suffix
     ".ply"); a compression method overrides both.
@@ -90,27 +91,43 @@ class TrainedMethod(Method):
     @classmethod
     def schedule(cls, config: Any, iterations: int | None = None) -> Scheduler:
         """The tasks of a run, for showing: ``schedule(config).table()``."""
-        model = cls.gaussian_model(_part(cls.model_params, config))
+        model = cls.gaussian_model.construct(_part(cls.model_params, config))
         return build_schedule(model, cls.optimization(config, iterations), _part(cls.pipeline_params, config))
 
     def fit(self, scene: Scene, config: Any, context: Context) -> TrainedModel:
-        """Train on the scene's training views; from `context.base`, where the method has a base."""
+        """Train on the scene's training views; from `context.base`, where the method has a base. A training that was
+        interrupted goes on from its last checkpoint.
+        """
         pipe = _part(self.pipeline_params, config)
-        model = self.gaussian_model(_part(self.model_params, config))
-        if context.base is not None:
-            model.device = torch.device(context.device)
-            model.create_from_splats(context.base, scene.extent)
-        trainer = Trainer(
-            model,
-            scene,
-            self.optimization(config, context.iterations),
-            pipe,
-            seed=context.seed,
-            device=context.device,
-            threads=context.threads,
-            progress=context.progress,
-        )
-        return cast("type[TrainedModel]", self.model_class)(trainer.train(), pipe)
+
+        def start() -> Trainer:
+            model = self.gaussian_model.construct(_part(self.model_params, config))
+            if context.base is not None:
+                model.device = torch.device(context.device)
+                model.create_from_splats(context.base, scene.extent)
+            return Trainer(
+                model,
+                scene,
+                self.optimization(config, context.iterations),
+                pipe,
+                seed=context.seed,
+                device=context.device,
+                threads=context.threads,
+                progress=context.progress,
+                checkpoint=context.checkpoint,
+            )
+
+        trainer: Trainer | None = None
+
+        def load(state: dict[str, Any]) -> None:
+            nonlocal trainer
+            restored = start()
+            restored.load_state_dict(state)
+            trainer = restored
+
+        context.checkpoint.resume(load)
+        trained = (trainer or start()).train()
+        return cast("type[TrainedModel]", self.model_class)(trained, pipe)
 
     def encode(self, model: Any, config: Any, out: ArtifactWriter, context: Context) -> None:
         """Write the Gaussians as an Inria .ply."""
@@ -135,7 +152,7 @@ def _merged_config(cls: type[TrainedMethod]) -> type:
     owner: dict[str, str] = {}
     for part in parts:
         hints = get_type_hints(part)
-        for entry in dataclasses.fields(part):
+        for entry in _settable(part):
             if entry.name in fields:
                 raise TypeError(
                     f"{cls.__name__}: field {entry.name!r} is in {owner[entry.name]} and in {part.__name__}; rename one"
@@ -161,4 +178,9 @@ def _merged_config(cls: type[TrainedMethod]) -> type:
 
 def _part(params: type[P], config: Any) -> P:
     """The params object of one class, its fields taken from the config."""
-    return params(**{entry.name: getattr(config, entry.name) for entry in dataclasses.fields(params)})  # type: ignore[arg-type]
+    return params(**{entry.name: getattr(config, entry.name) for entry in _settable(params)})
+
+
+def _settable(params: type) -> list[dataclasses.Field[Any]]:
+    """The fields that the constructor takes; the others follow from them."""
+    return [entry for entry in dataclasses.fields(params) if entry.init]

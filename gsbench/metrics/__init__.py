@@ -5,9 +5,9 @@ Importing this package, and listing the metrics, imports no torch; computing one
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from gsbench._lazy import lazy_names
 from gsbench.metrics.compute import compute_metrics, find_metric, measure, unavailable
 from gsbench.metrics.spec import DEFAULT_METRICS, MetricSpec, UndefinedMetricError, core_metrics
 
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from gsbench.metrics.image import psnr_channelwise as psnr_channelwise
     from gsbench.metrics.image import ssim as ssim
 
-_EXPORTS: Final = {"psnr": "image", "psnr_channelwise": "image", "ssim": "image"}
+_EXPORTS: Final = {
+    "psnr": "gsbench.metrics.image",
+    "psnr_channelwise": "gsbench.metrics.image",
+    "ssim": "gsbench.metrics.image",
+}
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -32,11 +36,4 @@ __all__ = [
     "unavailable",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    module = _EXPORTS.get(name)
-    if module is None:
-        raise AttributeError(f"module 'gsbench.metrics' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"gsbench.metrics.{module}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy_names(__name__, _EXPORTS)

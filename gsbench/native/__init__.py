@@ -6,9 +6,9 @@ them until the call returns. Those that take tensors are imported when they are 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from gsbench._lazy import lazy_names
 from gsbench.native._library import build_id, cpu_isa, library_path, set_cpu_isa
 
 if TYPE_CHECKING:
@@ -17,18 +17,11 @@ if TYPE_CHECKING:
     from gsbench.native.optim import adam_step as adam_step
 
 _EXPORTS: Final = {
-    "adam_step": "optim",
-    "image_loss": "image",
-    "knn_mean_distance": "neighbors",
+    "adam_step": "gsbench.native.optim",
+    "image_loss": "gsbench.native.image",
+    "knn_mean_distance": "gsbench.native.neighbors",
 }
 
 __all__ = ["build_id", "cpu_isa", "library_path", "set_cpu_isa", *sorted(_EXPORTS)]
 
-
-def __getattr__(name: str) -> Any:
-    module = _EXPORTS.get(name)
-    if module is None:
-        raise AttributeError(f"module 'gsbench.native' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"gsbench.native.{module}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy_names(__name__, _EXPORTS)

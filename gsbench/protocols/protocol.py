@@ -28,8 +28,10 @@ class Protocol:
             (``images`` for gs1600 and png4, ``images_4``/``images_2`` for shipped).
         max_width: images wider than this are reduced to it (Pillow bicubic, the new height truncated).
         downscale: factor by which images are reduced, or "dataset" for the data set's own factor.
-        split: "every8": sorted by name, index % 8 == 0 is held out; "given": the data set's own lists.
+        split: "every8": sorted by name, index % 8 == 0 is held out; "first31": sorted by name, the first 31 are held
+            out; "given": the data set's own lists.
         background: RGB in [0, 1] behind the Gaussians and behind transparent pixels.
+        undistorted: the ground truth was resampled to an undistorted camera by gsbench; see `with_undistortion`.
 
     Raises:
         PluginError: if a field is malformed.
@@ -39,8 +41,9 @@ class Protocol:
     images: str | None = "images"
     max_width: int | None = None
     downscale: float | Literal["dataset"] = 1.0
-    split: Literal["every8", "given"] = "every8"
+    split: Literal["every8", "first31", "given"] = "every8"
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    undistorted: bool = False
 
     def __post_init__(self) -> None:
         problem = None
@@ -52,8 +55,8 @@ class Protocol:
             problem = f"downscale {self.downscale!r}: expected a factor of 1 or more"
         elif self.max_width is not None and not _is_width(self.max_width):
             problem = f"max_width {self.max_width!r}: expected 1 to {_MAX_SIDE} pixels"
-        elif self.split not in ("every8", "given"):
-            problem = f"split {self.split!r}: expected every8 or given"
+        elif self.split not in ("every8", "first31", "given"):
+            problem = f"split {self.split!r}: expected every8, first31 or given"
         elif not _is_color(self.background):
             problem = f"background {self.background!r}: expected three numbers in [0, 1]"
         if problem:
@@ -66,7 +69,10 @@ class Protocol:
     @property
     def hash(self) -> str:
         """SHA-256 (16 hex digits) over everything that changes the pixels or the split, the id included."""
-        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        fields = asdict(self)
+        if not self.undistorted:
+            del fields["undistorted"]  # came later than hashes that were published
+        canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def with_overrides(
@@ -113,6 +119,17 @@ class Protocol:
             raise UsageError(f"--images {images!r}: expected a shorter name")
         return replace(changed, id=identifier)
 
+    def with_undistortion(self) -> Protocol:
+        """The protocol for a scene whose cameras have lens distortion: ``gs1600+undistorted``.
+
+        Its photos are resampled, before anything else is done to them, to the pinhole camera that COLMAP's
+        ``image_undistorter`` chooses by default: the focal lengths stay, the size becomes the largest without blank
+        pixels (between 0.2 and 2 times the photo's), interpolation is bilinear.
+        """
+        if self.undistorted:
+            return self
+        return replace(self, id=f"{self.id}+undistorted", undistorted=True)
+
 
 def _folder(images: str) -> str | None:
     """`images` without a slash at its end if it is a relative path that stays inside the scene, else None."""
@@ -145,5 +162,7 @@ GS1600: Final = Protocol("gs1600", max_width=1600)
 SHIPPED: Final = Protocol("shipped", images=None)
 #: Full resolution reduced by the data set's factor and kept lossless: gsplat, 3DGS-MCMC.
 PNG4: Final = Protocol("png4", downscale="dataset")
+#: BungeeNeRF as HAC and Scaffold-GS evaluate it: gs1600, but the first 31 views are held out.
+BUNGEE: Final = Protocol("gs1600+first31", max_width=1600, split="first31")
 #: NeRF-Synthetic: given splits on white.
 BLENDER: Final = Protocol("blender", images=None, split="given", background=(1.0, 1.0, 1.0))

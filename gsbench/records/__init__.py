@@ -3,6 +3,7 @@
 from gsbench.records.io import read_record, record_from_json, record_to_json, write_record
 from gsbench.records.record import (
     RECORD_SCHEMA,
+    BaseInfo,
     Environment,
     ErrorInfo,
     Isolation,
@@ -19,6 +20,7 @@ from gsbench.records.record import (
 
 __all__ = [
     "RECORD_SCHEMA",
+    "BaseInfo",
     "Environment",
     "ErrorInfo",
     "Isolation",

@@ -61,6 +61,17 @@ class MethodInfo(_Model):
     """SHA-256 over the distribution's Python files."""
 
 
+class BaseInfo(_Model):
+    """The uncompressed model that a method started from."""
+
+    name: str
+    """The method that trained it, or what the user's own file or folder is called; never a path."""
+    sha256: str
+    """SHA-256 of its file."""
+    own: bool
+    """True if the user brought it along, false if it was trained as part of the benchmark."""
+
+
 class Seconds(_Model):
     """Wall-clock seconds of each stage, null where it did not run."""
 
@@ -135,6 +146,8 @@ class Record(_Model):
     """True if weights that ship with the plugin and serve all scenes took part in decoding."""
     scene_hash: str | None = None
     """SHA-256 over the scene's input files (images, cameras, points)."""
+    base: BaseInfo | None = None
+    """The model that the method started from, for methods that have a base."""
     bytes: Count | None = None
     """Size of the artifact on disk: the rate."""
     sha256: str | None = None
@@ -156,6 +169,8 @@ class Record(_Model):
     reasons: dict[str, str] = Field(default_factory=dict)
     """Why a metric is null."""
     seconds: Seconds = Field(default_factory=Seconds)
+    resumed: Count = 0
+    """How many times training was interrupted and went on from a checkpoint; its seconds are those of all parts."""
     render_ms: RenderTimes | None = None
     peak_host_bytes: Count | None = None
     """Most main memory that a stage held."""

@@ -7,7 +7,6 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from gsbench.errors import SceneError
+from gsbench.fetch.places import cache_root as cache_root
 from gsbench.scenes.datasets import DEMO
 from gsbench.scenes.folder import load_folder
 from gsbench.scenes.manifest import file_digests
@@ -44,14 +44,6 @@ def load(scene: str, options: SceneOptions) -> Scene:
     protocol = options.effective_protocol(DEMO.protocol)
     folder = demo_folder(options.cache)
     return load_folder(folder, protocol, options, dataset=DEMO.name, name=scene)
-
-
-def cache_root(cache: Path | None = None) -> Path:
-    """`cache` if given, else $GSBENCH_CACHE, else ~/.cache/gsbench."""
-    if cache is not None:
-        return cache
-    named = os.environ.get("GSBENCH_CACHE")
-    return Path(named) if named else Path("~/.cache/gsbench").expanduser()
 
 
 def demo_folder(cache: Path | None = None, progress: Progress | None = None) -> Path:

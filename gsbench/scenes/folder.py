@@ -1,40 +1,64 @@
-"""A folder with photos and a COLMAP model becomes a `Scene`: ``images/`` beside ``sparse/0/`` (or ``sparse/``)."""
+"""A folder becomes a `Scene`: its layout is recognized, its photos are checked, its ground truth is described."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 
 from gsbench.errors import SceneError, UsageError
-from gsbench.protocols import Protocol
-from gsbench.scenes import photos
-from gsbench.scenes.colmap import ColmapCamera, ColmapImage, ColmapModel, model_files, read_model
-from gsbench.scenes.initial import random_points
+from gsbench.fetch import cache_root
+from gsbench.protocols import BLENDER, GS1600, Protocol
+from gsbench.scenes import masks, photos
+from gsbench.scenes.colmap import ColmapCamera, find_model
+from gsbench.scenes.colmap_folder import list_colmap
+from gsbench.scenes.kept import Kept
+from gsbench.scenes.listing import Frame, Listing, some
 from gsbench.scenes.manifest import file_digests, scene_hash
+from gsbench.scenes.pixels import Photo
 from gsbench.scenes.resolve import check_folder
 from gsbench.scenes.scene import PointCloud, Scene, View
 from gsbench.scenes.spec import SceneOptions
+from gsbench.scenes.transforms_folder import SINGLE, TRAIN, list_transforms
+from gsbench.scenes.undistort import Undistortion, library_version, scale_camera, undistortion
 
-#: One in eight views is held out, the first of them included.
-HOLD_EVERY: Final = 8
-#: Names shown in a message about many files.
-_SHOWN: Final = 3
+#: Photos whose headers are read at once.
+_WORKERS: Final = min(4, os.cpu_count() or 1)
 
 
-@dataclass(frozen=True)
-class _Ground:
-    """What a protocol means in this folder."""
+def find_layout(folder: Path) -> Literal["colmap", "given", "single"]:
+    """What `folder` holds: a COLMAP model, transforms files with given splits, or one without.
 
-    images: str
-    downscale: float
-    max_width: int | None
+    Where there are several, COLMAP's model counts, as in the original code.
+
+    Raises:
+        SceneError: if it is none of them.
+    """
+    try:
+        find_model(folder)
+    except SceneError as error:
+        if photos.is_file(folder / TRAIN):
+            return "given"
+        if photos.is_file(folder / SINGLE):
+            return "single"
+        raise SceneError(f"{error}, or {TRAIN}, or {SINGLE}") from None
+    return "colmap"
+
+
+def default_protocol(folder: Path) -> Protocol:
+    """The protocol of a folder where the user names none: ``blender`` where it has its own split, else ``gs1600``.
+
+    Raises:
+        SceneError: as `find_layout`, or if the folder does not exist.
+    """
+    check_folder(folder)
+    return BLENDER if find_layout(folder) == "given" else GS1600
 
 
 def load_folder(
@@ -46,166 +70,184 @@ def load_folder(
     name: str,
     images: str | None = None,
     factor: float | None = None,
+    whole: bool = False,
 ) -> Scene:
-    """Load the scene in `folder`.
+    """Load the scene in `folder`: photos with a COLMAP model, or with transforms files.
 
     Photos are opened to check that they are what they should be; their pixels are read when a view is asked for them.
 
     Args:
-        folder: has the photos' folder and ``sparse/0`` or ``sparse`` with a COLMAP model of PINHOLE cameras.
+        folder: ``images/`` and ``sparse/0`` or ``sparse`` with a COLMAP model; or ``transforms_train.json`` and
+            ``transforms_test.json``; or ``transforms.json``.
         protocol: images, reduction and split; already changed by the options.
-        options: of these, `init` and `held_out` are used here.
+        options: of these, `init`, `held_out` and `cache` are used here.
         dataset: the scene's data set in records.
         name: its name there.
         images: the data set's own folder of photos, for protocols that leave it to the data set.
         factor: the data set's own factor of reduction, likewise.
+        whole: refuse a scene of which photos are missing; otherwise they are left out, with a note.
+
+    Returns:
+        The scene. Its protocol is `protocol`, or that `with_undistortion` if cameras have lens distortion.
 
     Raises:
         SceneError: if anything is missing, damaged or contradictory; the message says where.
-        UsageError: if the protocol needs to know of the data set what a folder does not tell.
+        UsageError: if the protocol needs to know of the data set what a folder does not tell, or does not fit it.
     """
     check_folder(folder)
-    ground = _ground(protocol, images, factor)
-    paths = model_files(folder)
-    model = read_model(paths[0].parent, points=options.init is None)
-    photo_folder = _photo_folder(folder, ground.images)
-    posed = sorted(model.images.values(), key=lambda image: image.name)
-    train, test = _split(paths[1], posed)
-    if not options.held_out:
-        test = []
-    used = sorted([*train, *test], key=lambda image: image.name)
-    files = {image.name: photo_folder / image.name for image in used}
-    _check_photos(photo_folder, ground.images, files, {image.name for image in posed})
-
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        headers = dict(zip(files, pool.map(photos.read_header, files.values()), strict=True))
-    views = {
-        image.name: _view(files[image.name], image, model.cameras[image.camera_id], headers[image.name], ground)
-        for image in used
-    }
-    points = _points(paths[2], model, train, options)
-
-    inputs = {path.relative_to(folder).as_posix(): path for path in (paths if options.init is None else paths[:2])}
-    inputs |= {f"{ground.images}/{photo}": path for photo, path in files.items()}
-    return Scene(
-        dataset=dataset,
-        name=name,
-        protocol=protocol,
-        train=[views[image.name] for image in train],
-        test=[views[image.name] for image in test],
-        points=points,
-        hash=scene_hash(file_digests(inputs), [] if options.init is None else [f"init {options.init}"]),
-        notes=_notes(paths[0].parent, options),
-    )
-
-
-def _ground(protocol: Protocol, images: str | None, factor: float | None) -> _Ground:
-    if protocol.split != "every8":
-        raise UsageError(f"protocol {protocol.id!r} needs a data set with given splits; a COLMAP folder has none")
-    folder = protocol.images or images
-    if folder is None:
-        raise UsageError(
-            f"protocol {protocol.id!r} takes the data set's own reduced photos, and here none are known; "
-            "say which: --images images_4"
-        )
-    downscale = factor if protocol.downscale == "dataset" else protocol.downscale
+    try:
+        if find_layout(folder) == "colmap":
+            listing = list_colmap(folder, protocol, images, options, whole=whole)
+            downscale = factor if protocol.downscale == "dataset" else protocol.downscale
+        else:
+            listing = list_transforms(folder, protocol, options, whole=whole)
+            downscale = None if protocol.downscale == "dataset" else protocol.downscale
+    except OSError as error:  # a folder without permission
+        raise SceneError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from error
     if downscale is None:
         raise UsageError(
             f"protocol {protocol.id!r} reduces by the data set's own factor, and here none is known; "
             "say it: --downscale 4"
         )
-    return _Ground(folder, downscale, protocol.max_width)
+    return _Maker(listing, protocol, downscale, options.cache).scene(dataset, name)
 
 
-def _photo_folder(folder: Path, images: str) -> Path:
-    photo_folder = folder / images
-    if photo_folder.is_dir():
-        return photo_folder
-    there = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name != "sparse" and not p.name.startswith("."))
-    hint = f" (folders there: {', '.join(there[:6])}; choose one with --images)" if there else ""
-    raise SceneError(f"{photo_folder}: no such folder; expected the scene's photos in it{hint}")
+@dataclass(frozen=True)
+class _Checked:
+    """A frame whose photo was opened: its camera, the EXIF orientation to apply, its size then."""
+
+    frame: Frame
+    header: photos.PhotoHeader
+    camera: ColmapCamera
+    turn: int
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        return photos.upright_size(self.header, self.turn)
 
 
-def _split(images_path: Path, posed: Sequence[ColmapImage]) -> tuple[list[ColmapImage], list[ColmapImage]]:
-    """Training and held-out views of images sorted by name."""
-    if len(posed) < 2:
-        raise SceneError(
-            f"{images_path}: {len(posed)} posed images; expected at least 2, one to train on and one to hold out"
+class _Maker:
+    """Makes the scene of a listing."""
+
+    def __init__(self, listing: Listing, protocol: Protocol, downscale: float, cache: Path | None) -> None:
+        self.listing, self.downscale = listing, downscale
+        self.cache = cache_root(cache)
+        frames = sorted([*listing.train, *listing.test], key=lambda frame: frame.name)
+        with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+            self.checked = dict(zip((f.name for f in frames), pool.map(_check, frames), strict=True))
+        self.lenses = {c.camera.model for c in self.checked.values() if c.camera.distorted}
+        self.protocol = protocol.with_undistortion() if self.lenses else protocol
+        self._undistortions: dict[tuple[ColmapCamera, tuple[int, int]], Undistortion] = {}
+        inputs = {**listing.files, **{f.label: f.path for f in frames}}
+        inputs |= {f.mask[1]: f.mask[0] for f in frames if f.mask is not None}
+        self.digests = file_digests(inputs)
+
+    def scene(self, dataset: str, name: str) -> Scene:
+        views = {name: self._view(checked) for name, checked in self.checked.items()}
+        extra = [*self.listing.extra]
+        if self.lenses:
+            extra.append(f"undistorted by pycolmap {library_version()}")
+        return Scene(
+            dataset=dataset,
+            name=name,
+            protocol=self.protocol,
+            train=[views[frame.name] for frame in self.listing.train],
+            test=[views[frame.name] for frame in self.listing.test],
+            points=PointCloud(
+                torch.tensor(self.listing.xyz, dtype=torch.float32), torch.tensor(self.listing.rgb, dtype=torch.uint8)
+            ),
+            hash=scene_hash(self.digests, extra),
+            notes=(*self.listing.notes, *self._notes()),
+            files=self.digests,
         )
-    train = [image for index, image in enumerate(posed) if index % HOLD_EVERY != 0]
-    test = [image for index, image in enumerate(posed) if index % HOLD_EVERY == 0]
-    return train, test
 
-
-def _some(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    return ", ".join(ordered[:_SHOWN]) + (f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else "")
-
-
-def _check_photos(folder: Path, label: str, files: dict[str, Path], posed: set[str]) -> None:
-    """Every posed image is on disk, and every photo on disk is posed."""
-    missing = [name for name, path in files.items() if not path.is_file()]
-    if missing:
-        raise SceneError(
-            f"{folder}: {len(missing)} of {len(posed)} images of the COLMAP model are not there: {_some(missing)}"
-        )
-    on_disk: set[str] = set()
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        relative = Path(root).relative_to(folder)
-        on_disk.update(
-            (relative / name).as_posix()
-            for name in names
-            if Path(name).suffix.lower() in photos.SUFFIXES and not name.startswith(".")
-        )
-    unposed = on_disk - posed
-    if unposed:
-        raise SceneError(
-            f"{folder}: {len(unposed)} of {len(on_disk)} photos have no camera in the COLMAP model: {_some(unposed)}; "
-            f"expected a pose for each (move photos that COLMAP did not register out of {label}/)"
+    def _view(self, checked: _Checked) -> View:
+        frame, upright = checked.frame, checked.upright
+        if checked.camera.distorted:
+            undistort = self._undistortion(checked)
+            camera = undistort.target
+        else:
+            undistort, camera = None, scale_camera(checked.camera, upright)
+        size = photos.target_size(camera.width, camera.height, self.downscale, self.protocol.max_width)
+        final = scale_camera(camera, size)
+        viewmat = np.eye(4)
+        viewmat[:3, :3], viewmat[:3, 3] = frame.pose.rotation, frame.pose.tvec
+        intrinsics = [[final.fx, 0.0, final.cx], [0.0, final.fy, final.cy], [0.0, 0.0, 1.0]]
+        return View(
+            name=frame.name,
+            viewmat=torch.tensor(viewmat, dtype=torch.float32),
+            K=torch.tensor(intrinsics, dtype=torch.float32),
+            width=size[0],
+            height=size[1],
+            load_image=Photo(
+                path=frame.path,
+                stored=(checked.header.width, checked.header.height),
+                size=size,
+                background=self.protocol.background,
+                turn=checked.turn,
+                undistortion=undistort,
+                kept=self._kept(checked, size, undistort),
+            ),
+            load_mask=None if frame.mask is None else masks.make_mask(frame.mask[0], upright, size, undistort),
         )
 
+    def _undistortion(self, checked: _Checked) -> Undistortion:
+        key = checked.camera, checked.upright
+        found = self._undistortions.get(key)
+        if found is None:
+            where = str(checked.frame.path)
+            found = self._undistortions[key] = undistortion(where, checked.camera, checked.upright)
+        return found
 
-def _view(path: Path, image: ColmapImage, camera: ColmapCamera, header: photos.PhotoHeader, ground: _Ground) -> View:
-    photos.check_against_camera(path, header, (camera.width, camera.height))
-    width, height = photos.target_size(header.width, header.height, ground.downscale, ground.max_width)
-    # Pixel centers are at .5 in both, so that intrinsics scale without offset; each axis by its true ratio.
-    x, y = width / camera.width, height / camera.height
-    viewmat = np.eye(4)
-    viewmat[:3, :3], viewmat[:3, 3] = image.rotation, image.tvec
-    intrinsics = [[camera.fx * x, 0.0, camera.cx * x], [0.0, camera.fy * y, camera.cy * y], [0.0, 0.0, 1.0]]
-    return View(
-        name=image.name,
-        viewmat=torch.tensor(viewmat, dtype=torch.float32),
-        K=torch.tensor(intrinsics, dtype=torch.float32),
-        width=width,
-        height=height,
-        load_image=photos.Photo(path, (header.width, header.height), (width, height)),
-    )
+    def _kept(self, checked: _Checked, size: tuple[int, int], undistort: Undistortion | None) -> Kept | None:
+        """Where the ground truth is kept, if making it is work that the protocol asks for."""
+        if undistort is None and self.protocol.downscale != "dataset":
+            return None
+        recipe: dict[str, Any] = {"size": size, "turn": checked.turn}
+        if checked.header.alpha:
+            recipe["background"] = self.protocol.background
+        if undistort is not None:
+            recipe["undistorted"] = [library_version(), undistort.camera.model, *undistort.camera.params]
+        return Kept.of(self.cache, self.digests[checked.frame.label], recipe)
 
-
-def _points(path: Path, model: ColmapModel, train: Sequence[ColmapImage], options: SceneOptions) -> PointCloud:
-    count = options.random_points
-    if count is not None:
-        # Of training cameras only: held-out views have no part in anything that is trained.
-        xyz, rgb = random_points(count, train)
-    else:
-        xyz, rgb = model.xyz, model.rgb
-        if not len(xyz):
-            what = "has no points" if path.is_file() else "is missing"
-            raise SceneError(
-                f"{path}: {what}; expected the points to start from. To start from random ones, give "
-                "--init random:N, such as --init random:100000"
+    def _notes(self) -> list[str]:
+        notes: list[str] = []
+        checked = list(self.checked.values())
+        if self.lenses:
+            notes.append(
+                f"cameras are {', '.join(sorted(self.lenses))}: photos are undistorted (pycolmap {library_version()}), "
+                f"protocol {self.protocol.id}"
             )
-    return PointCloud(torch.tensor(xyz, dtype=torch.float32), torch.tensor(rgb, dtype=torch.uint8))
+        turned = [c.frame.name for c in checked if c.turn != 1]
+        if turned:
+            notes.append(
+                f"{_photos(turned)} turned by their EXIF orientation, which fits their cameras: {some(turned)}"
+            )
+        stored = [c.frame.name for c in checked if c.turn == 1 and c.header.orientation != 1]
+        if stored:
+            notes.append(
+                f"{_photos(stored)} read as stored, without regard to their EXIF orientation, as COLMAP does: "
+                f"{some(stored)}"
+            )
+        clear = [c.frame.name for c in checked if c.header.alpha]
+        if clear and self.protocol.split != "given":
+            color = ", ".join(f"{c:g}" for c in self.protocol.background)
+            notes.append(f"transparent pixels of {_photos(clear, '')} lie over the background ({color})")
+        masked = [c for c in checked if c.frame.mask is not None]
+        if masked:
+            notes.append(
+                f"{len(masked)} of {len(checked)} photos have a mask; its black pixels count neither in training nor "
+                "in scores"
+            )
+        return notes
 
 
-def _notes(model_folder: Path, options: SceneOptions) -> tuple[str, ...]:
-    notes: list[str] = []
-    siblings = model_folder.parent.iterdir() if model_folder.name == "0" else ()
-    others = sorted(p.name for p in siblings if p.name.isdigit() and p.name != "0" and p.is_dir())
-    if others:
-        notes.append(f"only the model in sparse/0 is used; sparse/{', sparse/'.join(others)} left out")
-    if options.init is not None:
-        notes.append(f"starts from random points ({options.init}) in a box around what the cameras look at")
-    return tuple(notes)
+def _photos(names: Sequence[str], verb: str = " are") -> str:
+    return f"{len(names)} photos{verb}"
+
+
+def _check(frame: Frame) -> _Checked:
+    header = photos.read_header(frame.path)
+    camera = frame.camera(header)
+    turn = photos.turn_to_camera(frame.path, header, (camera.width, camera.height))
+    return _Checked(frame, header, camera, turn)

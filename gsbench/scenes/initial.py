@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from gsbench.scenes.colmap import ColmapImage
+from gsbench.scenes.listing import Pose
 
 _SEED: Final = 20230808
 #: Optical axes as good as parallel meet nowhere that can be relied on: smallest eigenvalue of the mean of I - d d^T.
@@ -19,7 +19,7 @@ _MIN_IN_FRONT: Final = 0.75
 _OPEN_EXTENT: Final = 3.0
 
 
-def camera_box(images: Sequence[ColmapImage]) -> tuple[npt.NDArray[np.float64], float]:
+def camera_box(images: Sequence[Pose]) -> tuple[npt.NDArray[np.float64], float]:
     """A cube that should hold what the cameras look at: its center [3] and half its side, in scene units.
 
     Where the optical axes cross (an object photographed from around), the center is the point nearest to all axes in
@@ -43,7 +43,7 @@ def camera_box(images: Sequence[ColmapImage]) -> tuple[npt.NDArray[np.float64], 
     return middle, _OPEN_EXTENT * radius if radius > tiny else 1.0
 
 
-def random_points(count: int, images: Sequence[ColmapImage]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+def random_points(count: int, images: Sequence[Pose]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
     """`count` points, uniform in `camera_box`: xyz float64 [count, 3] and rgb uint8 [count, 3], all mid gray.
 
     The same every time: the generator is PCG64 with a fixed seed, whose raw output NumPy guarantees.

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from gsbench import registry
 from gsbench.errors import PluginError, UsageError
-from gsbench.protocols import GS1600
 from gsbench.registry import did_you_mean, resolve_target
-from gsbench.scenes.folder import load_folder
+from gsbench.scenes.folder import default_protocol, load_folder
 from gsbench.scenes.scene import Scene
 from gsbench.scenes.spec import DatasetSpec, SceneOptions, SceneRef
 
@@ -28,7 +27,7 @@ def load_scene(ref: SceneRef, options: SceneOptions | None = None) -> Scene:
     """
     options = options or SceneOptions()
     if ref.path is not None:
-        protocol = options.effective_protocol(GS1600)
+        protocol = options.effective_protocol(default_protocol(ref.path))
         return load_folder(ref.path, protocol, options, dataset=ref.dataset, name=ref.scene)
     spec: DatasetSpec = registry.scenes.get(ref.dataset)
     if ref.scene not in spec.scenes:

@@ -1,13 +1,11 @@
-"""Photographs: what is in the file is checked when the scene is loaded, the pixels are decoded when asked for."""
+"""Photographs: what is in the file is checked when the scene is loaded; `gsbench.scenes.pixels` decodes them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from gsbench.errors import SceneError
@@ -18,30 +16,42 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP")
 #: Endings by which a file in the image folder is taken for a photograph that should have a pose.
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"})
 
-_GRAY_OR_RGB: Final = frozenset({"1", "L", "P", "RGB"})
+_GRAY_OR_RGB: Final = frozenset({"1", "L", "P", "RGB", "I;16"})
 _WITH_ALPHA: Final = frozenset({"LA", "PA", "RGBA"})
 _ORIENTATION_TAG: Final = 0x0112
 #: EXIF orientations that exchange width and height.
 _TRANSPOSED: Final = frozenset({5, 6, 7, 8})
 #: Bytes at the end of a file among which its end marker is looked for.
 _TAIL: Final = 64
+#: Width and height: the limit of JPEG.
+_MAX_SIDE: Final = 65535
 
 
 @dataclass(frozen=True)
 class PhotoHeader:
-    """Size in pixels as stored, and EXIF orientation (1 is upright)."""
+    """Size in pixels as stored, EXIF orientation (1 is upright), and whether pixels may be transparent."""
 
     width: int
     height: int
     orientation: int
+    alpha: bool = False
 
 
-def _unreadable(path: Path, error: Exception) -> SceneError:
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file, or a link to one; False too for names that the system refuses."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, a folder without permission
+        return False
+
+
+def unreadable(path: Path, error: Exception) -> SceneError:
+    """The `SceneError` for what a decoder raised."""
     if isinstance(error, UnidentifiedImageError):
         return SceneError(f"{path}: not an image; expected a JPEG, PNG, WebP or BMP file")
     if isinstance(error, OSError) and error.strerror:
         return SceneError(f"{path}: cannot be read: {error.strerror}")
-    return SceneError(f"{path}: damaged image: {error}")
+    return SceneError(f"{path}: damaged image: {ascii(str(error))[1:-1]:.200}")
 
 
 def _complete(path: Path, image_format: str | None) -> bool:
@@ -60,10 +70,10 @@ def _complete(path: Path, image_format: str | None) -> bool:
     return False
 
 
-def _png_bits(path: Path) -> int:
-    """Bits per sample; Pillow reduces 16 to 8 silently. They are at a fixed place, after the size in IHDR."""
-    with path.open("rb") as file:
-        return file.read(25)[24]
+def png_bits(file: IO[bytes]) -> int:
+    """Bits per sample of a PNG. They are at a fixed place, after the size in IHDR."""
+    file.seek(0)
+    return file.read(25)[24]
 
 
 def _orientation(image: Image.Image) -> int:
@@ -77,65 +87,80 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def read_header(path: Path) -> PhotoHeader:
-    """Check that `path` is an image that reads as 8-bit RGB without guessing, and return its size.
+def _check_kind(path: Path, image: Image.Image) -> None:
+    """Refuse pixels that cannot be read as RGB without guessing."""
+    if max(image.size) > _MAX_SIDE:
+        raise SceneError(f"{path}: {image.width}x{image.height} pixels; expected sides of up to {_MAX_SIDE}")
+    if image.mode not in _GRAY_OR_RGB | _WITH_ALPHA:
+        raise SceneError(f"{path}: pixels of mode {image.mode}; expected RGB or gray, of 8 or 16 bits")
+    if image.format == "PNG":
+        with path.open("rb") as file:
+            wide = png_bits(file) == 16
+        tiles: Any = getattr(image, "tile", [])
+        if wide and ("transparency" in image.info or any(tile[3] == "LA;16B" for tile in tiles)):
+            raise SceneError(
+                f"{path}: 16 bits with a transparent color or gray with alpha; expected 16-bit RGBA, or 8 bits"
+            )
 
-    Pixels are decoded only where the file may be truncated or has an alpha channel.
+
+def read_header(path: Path) -> PhotoHeader:
+    """Check that `path` is an image that reads as RGB without guessing, and return its size.
+
+    Pixels are decoded only where the file may be truncated.
 
     Raises:
-        SceneError: if it is not an image, is truncated, or is of a kind that comes with a later version (16 bits,
-            transparency) or is not supported (CMYK, floating point).
+        SceneError: if it is not an image, is truncated, or is of a kind whose colors are not defined (CMYK, floating
+            point).
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.format == "PNG" and _png_bits(path) == 16:
-                raise SceneError(f"{path}: 16 bits per sample; expected 8 (16 come with a later version)")
-            if image.mode not in _GRAY_OR_RGB | _WITH_ALPHA:
-                raise SceneError(f"{path}: pixels of mode {image.mode}; expected 8-bit RGB or gray")
-            header = PhotoHeader(image.width, image.height, _orientation(image))
-            if image.mode in _WITH_ALPHA or "transparency" in image.info:
-                if image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
-                    raise SceneError(
-                        f"{path}: has transparent pixels; expected an opaque image (transparency comes with a later "
-                        "version)"
-                    )
-            elif not _complete(path, image.format):
+            _check_kind(path, image)
+            alpha = image.mode in _WITH_ALPHA or "transparency" in image.info
+            header = PhotoHeader(image.width, image.height, _orientation(image), alpha)
+            if not _complete(path, image.format):
                 image.load()
     except SceneError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged data
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return header
 
 
-def check_against_camera(path: Path, header: PhotoHeader, camera_size: tuple[int, int]) -> None:
-    """Check that a photo is the camera's image, or that image reduced or enlarged (as ``images_2`` is).
+def turn_to_camera(path: Path, header: PhotoHeader, camera_size: tuple[int, int]) -> int:
+    """The EXIF orientation to apply to a photo so that it is its camera's image: 1 for the pixels as they are stored.
+
+    COLMAP takes no notice of EXIF orientations, so a camera is of the stored pixels wherever their shape fits it.
+    Where only the turned ones fit, the model was made from those.
+
+    Args:
+        path: for messages.
+        header: of the photo.
+        camera_size: (width, height) of the camera.
 
     Raises:
-        SceneError: if the shapes differ by more than rounding to whole pixels explains, or the photo is stored
-            rotated and it cannot be told whether the camera is, too.
+        SceneError: if the photo, stored or turned, is not the camera's image, nor that reduced or enlarged (as in
+            ``images_2``): the shapes differ by more than rounding to whole pixels explains.
     """
+    if same_shape((header.width, header.height), camera_size):
+        return 1
+    if header.orientation in _TRANSPOSED and same_shape((header.height, header.width), camera_size):
+        return header.orientation
     width, height = camera_size
-    if header.orientation != 1:
-        # COLMAP saw the stored pixels or the turned ones. If both sides fit only one way, it is known which.
-        turned_fits = header.orientation not in _TRANSPOSED or _same_shape(header.height, header.width, width, height)
-        if turned_fits:
-            raise SceneError(
-                f"{path}: stored turned (EXIF orientation {header.orientation}), and its camera may be of the turned "
-                "or of the stored image; expected an upright file. If COLMAP used the pixels as stored, remove the "
-                "EXIF orientation (turning photos comes with a later version)"
-            )
-    if not _same_shape(header.width, header.height, width, height):
-        raise SceneError(
-            f"{path}: {header.width}x{header.height} pixels do not have the shape of its camera's {width}x{height}; "
-            "expected that size, or it reduced by the same factor in both directions"
-        )
+    raise SceneError(
+        f"{path}: {header.width}x{header.height} pixels do not have the shape of its camera's {width}x{height}; "
+        "expected that size, or it reduced by the same factor in both directions"
+    )
 
 
-def _same_shape(width: int, height: int, camera_width: int, camera_height: int) -> bool:
-    """Whether a factor exists that takes the camera's size to the photo's, each side within one pixel."""
-    low = max((width - 1) / camera_width, (height - 1) / camera_height)
-    high = min((width + 1) / camera_width, (height + 1) / camera_height)
+def upright_size(header: PhotoHeader, turn: int) -> tuple[int, int]:
+    """(width, height) after `turn`, an EXIF orientation, was applied."""
+    return (header.height, header.width) if turn in _TRANSPOSED else (header.width, header.height)
+
+
+def same_shape(size: tuple[int, int], camera: tuple[int, int]) -> bool:
+    """Whether a factor exists that takes the camera's size to the given one, each side within one pixel."""
+    low = max((size[0] - 1) / camera[0], (size[1] - 1) / camera[1])
+    high = min((size[0] + 1) / camera[0], (size[1] + 1) / camera[1])
     return low <= high
 
 
@@ -152,39 +177,3 @@ def target_size(width: int, height: int, downscale: float, max_width: int | None
     if max_width is not None and width > max_width:
         width, height = max_width, max(1, height * max_width // width)
     return width, height
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A photograph on disk; calling it decodes it.
-
-    Fields:
-        path: the file.
-        stored: (width, height) that the file had when the scene was loaded.
-        size: (width, height) of the ground truth: reduced by one Pillow bicubic step if it differs from `stored`.
-    """
-
-    path: Path
-    stored: tuple[int, int]
-    size: tuple[int, int]
-
-    def __call__(self) -> npt.NDArray[np.uint8]:
-        """The pixels, uint8 [H, W, 3], in memory of their own.
-
-        Raises:
-            SceneError: if the file is damaged, or is not the one that was there when the scene was loaded.
-        """
-        try:
-            with Image.open(self.path, formats=FORMATS) as image:
-                if image.size == self.stored:
-                    rgb = image.convert("RGB")
-                    if rgb.size != self.size:
-                        rgb = rgb.resize(self.size, Image.Resampling.BICUBIC)
-                    return np.array(rgb, dtype=np.uint8)
-                found = image.size
-        except Exception as error:
-            raise _unreadable(self.path, error) from error
-        raise SceneError(
-            f"{self.path}: {found[0]}x{found[1]} pixels; expected {self.stored[0]}x{self.stored[1]}, "
-            "which it had when the scene was loaded"
-        )

@@ -10,7 +10,6 @@ from typing import Final
 from gsbench import registry
 from gsbench.errors import SceneError, UsageError
 from gsbench.registry import did_you_mean
-from gsbench.scenes.datasets import LATER_DATASETS
 from gsbench.scenes.spec import PATH_DATASET, DatasetSpec, SceneRef, safe_name
 
 _PATH_PREFIX: Final = "path:"
@@ -21,7 +20,7 @@ def resolve_scenes(patterns: Sequence[str]) -> list[SceneRef]:
     """The scenes that `patterns` mean, in the order given, each once.
 
     A pattern is a data set (all its scenes), ``dataset/scene``, either with the wildcards ``* ? [...]``, or
-    ``path:/my/scene``. Data sets come from `gsbench.registry.scenes`.
+    ``path:/my/scene``. Data sets come from `gsbench.registry.scenes`. Whether their files are there is not looked up.
 
     Raises:
         UsageError: if a pattern names nothing (similar names are suggested), nothing is asked for, or two folders
@@ -84,11 +83,6 @@ def _named(text: str) -> list[SceneRef]:
 def _nothing(text: str, specs: list[DatasetSpec], refs: list[SceneRef]) -> str:
     """Why `text` matches no scene."""
     dataset, slash, scene = text.partition("/")
-    if dataset in LATER_DATASETS:
-        return (
-            f"data set {dataset!r} comes with a later version of gsbench; until then, "
-            f"give the folder of one of its scenes: {_PATH_PREFIX}/data/{dataset}/{scene or 'SCENE'}"
-        )
     if text.startswith((".", "/", "~")) or Path(text).is_dir():
         return f"unknown scene {text!r}; for a folder of your own, write {_PATH_PREFIX}{text}"
     if _GLOB & set(text):

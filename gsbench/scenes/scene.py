@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -21,10 +21,11 @@ class View(Camera):
     """A camera with its photograph, which is read when it is first asked for.
 
     `load_image` returns uint8 [H, W, 3]; it is None where the ground truth is sealed off (held-out views during
-    training and encoding).
+    training and encoding). `load_mask` returns bool [H, W]; it is None where every pixel counts.
     """
 
     load_image: Callable[[], npt.NDArray[np.uint8]] | None = field(default=None, repr=False)
+    load_mask: Callable[[], npt.NDArray[np.bool_]] | None = field(default=None, repr=False)
 
     @cached_property
     def pixels(self) -> Tensor:
@@ -42,14 +43,33 @@ class View(Camera):
             )
         return torch.from_numpy(pixels)
 
+    @cached_property
+    def mask(self) -> Tensor | None:
+        """Which pixels count in training and in scores, bool [H, W]; None where all do. Kept after the first access.
+
+        `Trainer` and the scores of records leave the others out; a training loop of one's own has to do the same.
+
+        Raises:
+            SceneError: if the mask is unreadable or of another size than the camera.
+        """
+        if self.load_mask is None:
+            return None
+        mask = self.load_mask()
+        if mask.shape != (self.height, self.width) or mask.dtype != np.bool_:
+            raise SceneError(
+                f"mask of {self.name!r}: expected {self.width}x{self.height} booleans, "
+                f"got {mask.dtype} of shape {list(mask.shape)}"
+            )
+        return torch.from_numpy(mask)
+
     @property
     def original_image(self) -> Tensor:
         """Ground truth as the original code has it: float32 [3, H, W] in [0, 1]."""
         return self.pixels.permute(2, 0, 1).float() / 255.0
 
     def sealed(self) -> View:
-        """The same view without its photograph."""
-        return replace(self, load_image=None)
+        """The same view without its photograph and its mask."""
+        return replace(self, load_image=None, load_mask=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +94,8 @@ class Scene:
         points: the starting points (SfM, or random where the data set has none).
         hash: SHA-256 over the contents of every input file, with their relative names.
         notes: what a reader should know (photos without pose that were left out, ...).
+        files: the scene's manifest: the input files by relative name, and the SHA-256 of each; empty where a loader
+            does not say.
     """
 
     dataset: str
@@ -84,6 +106,7 @@ class Scene:
     points: PointCloud
     hash: str
     notes: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def background(self) -> Tensor:

@@ -5,8 +5,9 @@ The names are imported when they are first used, so that ``gsbench.training.loss
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from gsbench._lazy import lazy_names
 
 if TYPE_CHECKING:
     from gsbench.training.cameras import CameraIterator as CameraIterator
@@ -21,37 +22,28 @@ if TYPE_CHECKING:
     from gsbench.training.results import RenderResult as RenderResult
     from gsbench.training.scheduler import Scheduler as Scheduler
     from gsbench.training.strategies.default import DefaultStrategy as DefaultStrategy
+    from gsbench.training.strategies.mcmc import MCMCStrategy as MCMCStrategy
     from gsbench.training.tasks import task as task
     from gsbench.training.trainer import Trainer as Trainer
 
 _EXPORTS: Final = {
-    "BaseGaussianModel": "model",
-    "CameraIterator": "cameras",
-    "DefaultStrategy": "strategies.default",
-    "LossPack": "results",
-    "ModelParams": "params",
-    "OptimizationParams": "params",
-    "PipelineParams": "params",
-    "RenderResult": "results",
-    "Scheduler": "scheduler",
-    "TrainView": "cameras",
-    "Trainer": "trainer",
-    "schedule_field": "params",
-    "setting": "params",
-    "task": "tasks",
+    "BaseGaussianModel": "gsbench.training.model",
+    "CameraIterator": "gsbench.training.cameras",
+    "DefaultStrategy": "gsbench.training.strategies.default",
+    "LossPack": "gsbench.training.results",
+    "MCMCStrategy": "gsbench.training.strategies.mcmc",
+    "ModelParams": "gsbench.training.params",
+    "OptimizationParams": "gsbench.training.params",
+    "PipelineParams": "gsbench.training.params",
+    "RenderResult": "gsbench.training.results",
+    "Scheduler": "gsbench.training.scheduler",
+    "TrainView": "gsbench.training.cameras",
+    "Trainer": "gsbench.training.trainer",
+    "schedule_field": "gsbench.training.params",
+    "setting": "gsbench.training.params",
+    "task": "gsbench.training.tasks",
 }
 
 __all__ = sorted(_EXPORTS)
 
-
-def __getattr__(name: str) -> Any:
-    module = _EXPORTS.get(name)
-    if module is None:
-        raise AttributeError(f"module 'gsbench.training' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"gsbench.training.{module}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _EXPORTS)

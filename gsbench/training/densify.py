@@ -8,7 +8,9 @@ Strategies and models decide which Gaussians to edit; these functions edit. They
 * `state`: statistics; every tensor in it (0-dimensional ones and non-tensors aside) has N rows and is edited along.
 
 Optimizer state is treated as in gsplat: new rows start with zero moments, rows that stay keep theirs, `step` is not
-touched. All edits are deterministic for any number of threads.
+touched. Every parameter that is edited is a new one afterwards, without a gradient. All edits are deterministic for any
+number of threads; what is drawn comes from a generator of the CPU: the one given, else ``state["generator"]``, else
+torch's default one.
 """
 
 from __future__ import annotations
@@ -21,8 +23,12 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-#: Scales of the parts of a split Gaussian are divided by this (3DGS, section 5.2).
-SPLIT_SHRINK: Final = 1.6
+from gsbench.splats.activation import logistic
+from gsbench.training.relocation import draw, relocated
+
+#: Noise on means falls off around this opacity, and this steeply (Kheradmand et al. 2024, section 3.2).
+NOISE_OPACITY: Final = 0.005
+NOISE_STEEPNESS: Final = 100.0
 
 Params = MutableMapping[str, Any]
 Optimizers = Mapping[str, torch.optim.Optimizer]
@@ -65,10 +71,10 @@ def split(
     optimizers: Optimizers,
     state: State,
     mask: Tensor,
-    *,
-    generator: torch.Generator,
-    parts: int = 2,
     revised_opacity: bool = False,
+    *,
+    generator: torch.Generator | None = None,
+    parts: int = 2,
 ) -> None:
     """Replace every Gaussian where `mask` (bool [N]) is true by `parts` smaller ones.
 
@@ -80,18 +86,24 @@ def split(
         optimizers: as for all functions of this module.
         state: as for all functions of this module.
         mask: which Gaussians to split.
-        generator: of the CPU; drawn from once, as ``randn(parts, n, 3)``.
-        parts: how many Gaussians each becomes.
         revised_opacity: give each of two parts the opacity 1 - sqrt(1 - o), so that both together let through as much
             light as before (Rota Bulo et al. 2024, "Revising densification", section 4.3); only for two parts.
+        generator: drawn from once, as ``randn(parts, n, 3)``.
+        parts: how many Gaussians each becomes.
+
+    Raises:
+        ValueError: if `revised_opacity` is asked for with another number of parts.
     """
+    if revised_opacity and parts != 2:
+        raise ValueError(f"revised_opacity: expected 2 parts, got {parts}")
     selected = _rows(mask, row_count(params))
     stay = _rows(mask, len(mask), others=True)
     means, log_scales, quats = (params[k].detach()[selected] for k in ("means", "scales", "quats"))
 
     # In float64 and rounded, so that the exponential does not depend on how torch divides the work among threads.
     scales = log_scales.double().exp().to(means.dtype)
-    noise = torch.randn(parts, len(selected), 3, generator=generator, dtype=means.dtype).to(means.device)
+    source = _generator(state, generator)
+    noise = torch.randn(parts, len(selected), 3, generator=source, dtype=means.dtype).to(means.device)
     offsets = rotate(quats, scales * noise)
     shrink = math.log(0.8 * parts)
 
@@ -165,19 +177,143 @@ def replace(params: Params, optimizers: Optimizers, name: str, tensor: Tensor) -
     """Put `tensor` in the place of ``params[name]`` (same number of rows) and zero its moments."""
     if tensor.shape[0] != params[name].shape[0]:
         raise ValueError(f"{name}: expected {params[name].shape[0]} rows, got {tensor.shape[0]}")
-    values = tensor.detach().clone()
+    shape, values = params[name].shape, tensor.detach().clone()
 
     def zeros(moment: Tensor) -> Tensor:
-        return moment.new_zeros(values.shape)
+        return moment.new_zeros(values.shape if moment.shape == shape else moment.shape)
 
     _edit({name: params[name]}, optimizers, {}, lambda n, p: values, zeros, zeros, into=params)
 
 
 @torch.no_grad()
-def reset_opacity(params: Params, optimizers: Optimizers, value: float) -> None:
-    """Bring all opacities down to at most `value` (in (0, 1)) and zero the opacity moments."""
+def reset_opa(params: Params, optimizers: Optimizers, state: State, value: float) -> None:
+    """Bring all opacities down to at most `value` (in (0, 1)) and zero the opacity moments; `state` plays no part."""
     ceiling = math.log(value / (1.0 - value))
     replace(params, optimizers, "opacities", params["opacities"].detach().clamp(max=ceiling))
+
+
+@torch.no_grad()
+def relocate(
+    params: Params,
+    optimizers: Optimizers,
+    state: State,
+    mask: Tensor,
+    min_opacity: float = 0.005,
+    *,
+    generator: torch.Generator | None = None,
+) -> None:
+    """Move the dead Gaussians, where `mask` (bool [N]) is true, to live ones.
+
+    Each dead one draws a live one with a probability proportional to its opacity and becomes a copy of it; then all in
+    one place get the opacity and the scales with which they look together as the one did alone
+    (`gsbench.training.relocation`). The moments and statistics of the Gaussians that were copied are zeroed; those of
+    the dead ones stay, as in gsplat.
+
+    Args:
+        params: with "scales" and "opacities" among them.
+        optimizers: as for all functions of this module.
+        state: as for all functions of this module.
+        mask: the dead ones.
+        min_opacity: the opacity that is left to them at least.
+        generator: drawn from once, as ``rand(dead, dtype=float64)``.
+
+    Raises:
+        ValueError: if there are dead Gaussians, and no live one with a positive opacity.
+    """
+    n = row_count(params)
+    dead, alive = _rows(mask, n), _rows(mask, n, others=True)
+    if not len(dead):
+        return
+    opacities = logistic(params["opacities"].detach().reshape(-1))
+    sources = alive[draw(opacities[alive], len(dead), _generator(state, generator))]
+    shared, values = _shared(params, sources, n, min_opacity)
+
+    def edited(name: str, p: Tensor) -> Tensor:
+        new = p.clone()
+        if name in values:
+            new[shared] = values[name]
+        new[dead] = new[sources]
+        return new
+
+    def zeroed(rows: Tensor) -> Tensor:
+        return rows.index_fill(0, shared, 0)
+
+    _edit(params, optimizers, state, edited, zeroed, zeroed)
+
+
+@torch.no_grad()
+def sample_add(
+    params: Params,
+    optimizers: Optimizers,
+    state: State,
+    n: int,
+    min_opacity: float = 0.005,
+    *,
+    generator: torch.Generator | None = None,
+) -> None:
+    """Append `n` copies of Gaussians drawn with probabilities proportional to their opacities.
+
+    All in one place get the opacity and the scales with which they look together as the one did alone
+    (`gsbench.training.relocation`). Moments and statistics of the new ones are zero; those of the others stay.
+
+    Args:
+        params: with "scales" and "opacities" among them.
+        optimizers: as for all functions of this module.
+        state: as for all functions of this module.
+        n: how many.
+        min_opacity: the opacity that is left to them at least.
+        generator: drawn from once, as ``rand(n, dtype=float64)``.
+
+    Raises:
+        ValueError: if all opacities are zero.
+    """
+    opacities = logistic(params["opacities"].detach().reshape(-1))
+    sources = draw(opacities, n, _generator(state, generator))
+    shared, values = _shared(params, sources, row_count(params), min_opacity)
+
+    def edited(name: str, p: Tensor) -> Tensor:
+        old = p.clone()
+        if name in values:
+            old[shared] = values[name]
+        return torch.cat([old, old[sources]])
+
+    def with_zeros(t: Tensor) -> Tensor:
+        return torch.cat([t, t.new_zeros((n, *t.shape[1:]))])
+
+    _edit(params, optimizers, state, edited, with_zeros, with_zeros)
+
+
+@torch.no_grad()
+def inject_noise_to_position(
+    params: Params,
+    optimizers: Optimizers,
+    state: State,
+    scaler: float,
+    *,
+    generator: torch.Generator | None = None,
+) -> None:
+    """Move the means, in place, by random amounts in the shape of each Gaussian, transparent ones further.
+
+    The step of stochastic gradient Langevin dynamics (Kheradmand et al. 2024, equation 8): mean += scaler
+    sigmoid(-100 (o - 0.005)) Sigma eta, with eta standard normal and Sigma the covariance.
+
+    Args:
+        params: with "means", "scales", "quats" and "opacities" among them.
+        optimizers: play no part; moments stay.
+        state: only its generator, where it has one.
+        scaler: the learning rate of the means times that of the noise.
+        generator: drawn from once, as ``randn(N, 3)``.
+    """
+    means = params["means"]
+    noise = torch.randn(means.shape, generator=_generator(state, generator), dtype=means.dtype).to(means.device)
+    opacities = logistic(params["opacities"].detach().reshape(-1))
+    amount = logistic((opacities - NOISE_OPACITY).mul_(-NOISE_STEEPNESS)).mul_(scaler)
+    variances = (2.0 * params["scales"].detach()).exp_()
+    quats = params["quats"].detach()
+    # Sigma = R diag(variances) R^T, and R^T is the rotation by the conjugate quaternion.
+    conjugate = quats * quats.new_tensor([1.0, -1.0, -1.0, -1.0])
+    local = rotate(conjugate, noise.mul_(amount[:, None])).mul_(variances)
+    means.add_(rotate(quats, local))
 
 
 def rotate(quats: Tensor, vectors: Tensor) -> Tensor:
@@ -192,6 +328,19 @@ def rotate(quats: Tensor, vectors: Tensor) -> Tensor:
     once = 2.0 * torch.linalg.cross(u, vectors)
     rotated: Tensor = vectors + w * once + torch.linalg.cross(u, once)
     return rotated
+
+
+def _shared(params: Params, sources: Tensor, n: int, min_opacity: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """Which Gaussians are copied, int64 [M] ascending, and the values that they and all their copies get."""
+    copies = torch.bincount(sources, minlength=n)
+    shared = copies.nonzero().squeeze(1)
+    opacities, scales = params["opacities"].detach()[shared], params["scales"].detach()[shared]
+    opacities, scales = relocated(opacities, scales, copies[shared] + 1, min_opacity)
+    return shared, {"opacities": opacities, "scales": scales}
+
+
+def _generator(state: Mapping[str, Any], generator: torch.Generator | None) -> torch.Generator | None:
+    return generator if generator is not None else state.get("generator")
 
 
 def _halved_logit(logits: Tensor) -> Tensor:
@@ -219,37 +368,41 @@ def _edit(
     into: Params | None = None,
 ) -> None:
     """Apply the three edits to every parameter, to its optimizer state and to every statistic."""
-    n = row_count(params)
-    _check_state(state, n)
+    _check_state(state, row_count(params))
+    _check_held(params, optimizers)
     target = params if into is None else into
     for name in list(params):
         old = params[name]
         new = Parameter(param_edit(name, old.detach()), requires_grad=old.requires_grad)
         if name in optimizers:
-            _swap(name, optimizers[name], old, new, moment_edit)
-        elif old.requires_grad:
-            raise ValueError(f"optimizers: expected one for params[{name!r}], got {sorted(optimizers)}")
+            _swap(optimizers[name], old, new, moment_edit)
         target[name] = new
     for key, value in state.items():
         if isinstance(value, Tensor) and value.ndim > 0:
             state[key] = state_edit(value)
 
 
-def _swap(name: str, optimizer: torch.optim.Optimizer, old: Any, new: Parameter, edit: RowEdit) -> None:
+def _swap(optimizer: torch.optim.Optimizer, old: Any, new: Parameter, edit: RowEdit) -> None:
     """Put `new` where the optimizer has `old`, and edit its state."""
     for group in optimizer.param_groups:
-        for i, held in enumerate(group["params"]):
-            if held is old:
-                group["params"][i] = new
-                state = optimizer.state.pop(old, None)
-                if state:
-                    for key, value in state.items():
-                        # Per-element state only: `step` is a count, whatever its shape.
-                        if key != "step" and isinstance(value, Tensor) and value.shape == old.shape:
-                            state[key] = edit(value)
-                    optimizer.state[new] = state
-                return
-    raise ValueError(f"optimizers[{name!r}] does not hold params[{name!r}]; was the tensor replaced by hand?")
+        group["params"][:] = [new if held is old else held for held in group["params"]]
+    state = optimizer.state.pop(old, None)
+    if state:
+        for key, value in state.items():
+            # What has a row per Gaussian; `step` is a count, whatever its shape.
+            if key != "step" and isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == old.shape[0]:
+                state[key] = edit(value)
+        optimizer.state[new] = state
+
+
+def _check_held(params: Params, optimizers: Optimizers) -> None:
+    """Before anything is edited: every trainable parameter is held by its optimizer."""
+    for name, p in params.items():
+        if name not in optimizers:
+            if p.requires_grad:
+                raise ValueError(f"optimizers: expected one for params[{name!r}], got {sorted(optimizers)}")
+        elif not any(held is p for group in optimizers[name].param_groups for held in group["params"]):
+            raise ValueError(f"optimizers[{name!r}] does not hold params[{name!r}]; was the tensor replaced by hand?")
 
 
 def _check_state(state: Mapping[str, Any], n: int) -> None:

@@ -218,7 +218,7 @@ class DensityControl:
     def reset_opacity(self) -> None:
         """Bring all opacities down to at most 0.01 and zero their moments."""
         params: dict[str, Any] = self.tensors()
-        densify.reset_opacity(params, self._optimizers(), RESET_OPACITY)
+        densify.reset_opa(params, self._optimizers(), {}, RESET_OPACITY)
         self._write_back(params, {})
 
     @task

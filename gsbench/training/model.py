@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from gsbench.native import knn_mean_distance
-from gsbench.raster import RenderOptions, rasterization, render
+from gsbench.raster import rasterization
 from gsbench.scenes.scene import PointCloud, View
-from gsbench.splats import Camera, Splats
+from gsbench.splats import Camera, Splats, rgb_to_sh_dc
 from gsbench.splats.activation import logistic
 from gsbench.splats.splats import SH_BASES
 from gsbench.training.density import DensityControl
@@ -25,8 +26,8 @@ from gsbench.training.results import LossPack, RenderResult
 from gsbench.training.scheduler import Scheduler
 from gsbench.training.tasks import task
 
-#: The constant spherical harmonic, 1 / (2 sqrt(pi)).
-SH_C0 = 0.5 / math.sqrt(math.pi)
+T = TypeVar("T")
+
 #: Initial squared distances are not taken below this, so that coinciding points get a finite log-scale.
 MIN_SQUARED_DISTANCE = 1e-7
 
@@ -34,17 +35,47 @@ MIN_SQUARED_DISTANCE = 1e-7
 class BaseGaussianModel(DensityControl):
     """Parameters, optimizer, density control, rendering and loss of plain 3D Gaussian Splatting, in one class.
 
-    Subclass it and override what differs. Parameters are stored before activation:
+    Subclass it and override what differs (docs/tutorial-model.md writes all of it out). Parameters are stored before
+    activation:
 
         _xyz [N, 3]; _features_dc [N, 1, 3]; _features_rest [N, K - 1, 3]; _scaling [N, 3] (log);
         _rotation [N, 4] (wxyz, not normalized); _opacity [N, 1] (logit).
 
+    They are rendered as the properties get_xyz, get_scaling, get_rotation, get_opacity and get_features give them.
+    Further parameters and networks (`torch.nn.Parameter`, `torch.nn.Module`) that are attributes of the model are saved
+    and restored with it; those with a row per Gaussian belong into `attributes`, so that density control edits them.
+
     `spatial_lr_scale` is the extent of the scene, `active_sh_degree` the SH degree in use so far, `generator` the
-    source of all randomness of the model.
+    source of all randomness of the model. `model_params` is what the model was constructed with, also where the
+    `__init__` of a subclass calls ``super().__init__()`` without arguments.
     """
 
+    model_params: ModelParams
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        model = super().__new__(cls)
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, ModelParams):
+                model.model_params = value
+        return model
+
+    @classmethod
+    def construct(cls, model_params: ModelParams | None = None) -> Self:
+        """A model of this class, whether its `__init__` takes the params or nothing at all."""
+        if model_params is None:
+            return cls()
+        model = cls.__new__(cls, model_params)
+        if _takes_an_argument(model.__init__):  # type: ignore[misc]
+            model.__init__(model_params)  # type: ignore[misc]
+        else:
+            model.__init__()  # type: ignore[misc]
+        return model
+
     def __init__(self, model_params: ModelParams | None = None) -> None:
-        self.model_params = model_params if model_params is not None else ModelParams()
+        if model_params is not None:
+            self.model_params = model_params
+        elif not hasattr(self, "model_params"):
+            self.model_params = ModelParams()
         self.max_sh_degree = self.model_params.sh_degree
         self.active_sh_degree = 0
         self.spatial_lr_scale = 1.0
@@ -58,6 +89,7 @@ class BaseGaussianModel(DensityControl):
         self._rotation = torch.empty(0, 4)
         self._opacity = torch.empty(0, 1)
         self.reset_statistics()
+        BaseGaussianModel.setup_functions(self)  # what an override leaves out
         self.setup_functions()
 
     # Activations.
@@ -129,7 +161,7 @@ class BaseGaussianModel(DensityControl):
         self._set(
             {
                 "means": xyz,
-                "f_dc": ((points.rgb.cpu().double() / 255.0 - 0.5) / SH_C0).float()[:, None, :],
+                "f_dc": rgb_to_sh_dc(points.rgb.cpu().double() / 255.0).float()[:, None, :],
                 "f_rest": torch.zeros(n, rest, 3),
                 "scales": distance.log().float()[:, None].repeat(1, 3),
                 "quats": rotation,
@@ -225,12 +257,6 @@ class BaseGaussianModel(DensityControl):
 
     # A step.
 
-    def live_splats(self) -> Splats:
-        """The Gaussians as the rasterizer takes them, in the graph, with all SH degrees, active or not."""
-        scaling = self._scaling if self.scaling_activation is torch.exp else self.get_scaling.log()
-        opacity = self._opacity if self.opacity_activation is logistic else self.get_opacity.logit()
-        return Splats(self._xyz, scaling, self._rotation, opacity.squeeze(-1), self.get_features)
-
     def render(
         self,
         viewpoint_camera: Camera,
@@ -244,7 +270,7 @@ class BaseGaussianModel(DensityControl):
         """Render one view.
 
         Args:
-            viewpoint_camera: on the model's device.
+            viewpoint_camera: the view.
             bg_color: float32 [3].
             pipe: how to render.
             opt: the schedule, during training.
@@ -252,39 +278,24 @@ class BaseGaussianModel(DensityControl):
             scaling_modifier: factor on all scales.
             override_color: float32 [N, 3], used in place of the spherical harmonics.
         """
-        splats = self.live_splats()
-        log_scales = splats.log_scales if scaling_modifier == 1.0 else splats.log_scales + math.log(scaling_modifier)
-        if override_color is not None:
-            return self._render_colors(viewpoint_camera, bg_color, pipe, splats, log_scales, override_color)
-        if log_scales is not splats.log_scales:
-            splats = Splats(splats.means, log_scales, splats.quats, splats.opacity_logits, splats.sh)
-        options = RenderOptions(
-            sh_degree=self.active_sh_degree,
-            background=bg_color,
-            backend=pipe.backend,
-        )
-        output = render(splats, viewpoint_camera, options)
-        return _result(output.image, output.alpha, output.meta)
-
-    @staticmethod
-    def _render_colors(
-        camera: Camera, background: Tensor, pipe: PipelineParams, splats: Splats, log_scales: Tensor, colors: Tensor
-    ) -> RenderResult:
+        device = self._xyz.device
+        scales = self.get_scaling if scaling_modifier == 1.0 else self.get_scaling * scaling_modifier
         image, alpha, meta = rasterization(
-            splats.means,
-            splats.quats,
-            log_scales.exp(),
-            splats.opacities,
-            colors,
-            camera.viewmat[None],
-            camera.K[None],
-            camera.width,
-            camera.height,
+            self.get_xyz,
+            self._quats(),
+            scales,
+            self.get_opacity.squeeze(-1),
+            self.get_features if override_color is None else override_color,
+            viewpoint_camera.viewmat.to(device)[None],
+            viewpoint_camera.K.to(device)[None],
+            viewpoint_camera.width,
+            viewpoint_camera.height,
+            sh_degree=self.active_sh_degree if override_color is None else None,
             packed=False,
-            backgrounds=background[None],
+            backgrounds=bg_color.to(device)[None],
             backend=pipe.backend,
         )
-        return _result(image[0], alpha[0], meta)
+        return RenderResult(image[0], alpha[0], meta)
 
     def loss_func(
         self, viewpoint_cam: View, render_result: RenderResult, opt: OptimizationParams
@@ -298,7 +309,7 @@ class BaseGaussianModel(DensityControl):
         if target is None:
             target = viewpoint_cam.original_image.permute(1, 2, 0).contiguous()
         loss, l1, ssim = l1_dssim_loss(render_result.image, target, opt.lambda_dssim)
-        return loss, LossPack(loss.detach(), l1.detach(), ssim.detach())
+        return loss, LossPack(loss.detach(), l1.detach(), 1.0 - ssim.detach())
 
     def optimizer_step(self) -> None:
         """Step the optimizer and drop the gradients."""
@@ -310,62 +321,108 @@ class BaseGaussianModel(DensityControl):
     @torch.no_grad()
     def splats(self) -> Splats:
         """The trained Gaussians, detached and on the CPU. Coefficients of SH degrees not yet active are zero."""
-        live = self.live_splats()
-        sh = live.sh.detach().clone()
+        exact = self._plain("get_scaling", self.scaling_activation, torch.exp)
+        log_scales = self._scaling if exact else self.get_scaling.log()
+        exact = self._plain("get_opacity", self.opacity_activation, logistic, torch.sigmoid)
+        logits = self._opacity if exact else self.get_opacity.logit()
+        quats = self._quats()
+        sh = self.get_features.clone()
         sh[:, SH_BASES[self.active_sh_degree] :] = 0.0
-        tensors = (live.means, live.log_scales, live.quats, live.opacity_logits, sh)
-        means, log_scales, quats, logits, sh = (t.detach().cpu().clone() for t in tensors)
-        return Splats(means, log_scales, quats, logits, sh)
+        tensors = (self.get_xyz, log_scales, quats, logits.squeeze(-1), sh)
+        return Splats(*(tensor.detach().cpu().clone() for tensor in tensors))
+
+    def _quats(self) -> Tensor:
+        """Quaternions to render, [N, 4]. The rasterizer normalizes, so that it need not be done before."""
+        plain = self._plain("get_rotation", self.rotation_activation, torch.nn.functional.normalize)
+        return self._rotation if plain else self.get_rotation
+
+    def _plain(self, name: str, activation: object, *expected: object) -> bool:
+        """True if the property `name` is the base class's own, and its activation one of the expected."""
+        return getattr(type(self), name) is getattr(BaseGaussianModel, name) and activation in expected
 
     def state(self) -> dict[str, Any]:
-        """What describes the trained model: tensors and plain values. Subclasses add their own."""
+        """What describes the trained model: tensors and plain values. Subclasses add values of their own."""
         return {
             "tensors": {role: tensor.detach().cpu().clone() for role, tensor in self.tensors().items()},
+            "parameters": {name: value.detach().cpu().clone() for name, value in self._further(Parameter).items()},
+            "modules": {
+                name: {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
+                for name, module in self._further(torch.nn.Module).items()
+            },
             "active_sh_degree": self.active_sh_degree,
             "spatial_lr_scale": self.spatial_lr_scale,
         }
+
+    def _further(self, kind: type[T]) -> dict[str, T]:
+        """The attributes of this kind that are not among the per-Gaussian tensors, by name."""
+        per_gaussian = {attribute for attribute, _ in self.attributes.values()}
+        return {k: v for k, v in vars(self).items() if isinstance(v, kind) and k not in per_gaussian}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state`.
 
         Raises:
-            ValueError: if a tensor is missing or unknown.
+            ValueError: if a tensor or network is missing or unknown.
         """
         tensors: Mapping[str, Tensor] = state["tensors"]
         if set(tensors) != set(self.attributes):
             raise ValueError(f"tensors: expected {sorted(self.attributes)}, got {sorted(tensors)}")
+        modules = self._further(torch.nn.Module)
+        if set(state["modules"]) != set(modules):
+            raise ValueError(f"modules: expected {sorted(modules)} as constructed, got {sorted(state['modules'])}")
         self._set(tensors)
+        for name, value in state["parameters"].items():
+            setattr(self, name, Parameter(value.detach().clone().to(self.device)))
+        for name, values in state["modules"].items():
+            modules[name].load_state_dict(values)
+            modules[name].to(self.device)
         self.active_sh_degree = int(state["active_sh_degree"])
         self.spatial_lr_scale = float(state["spatial_lr_scale"])
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], model_params: ModelParams | None = None) -> BaseGaussianModel:
+    def from_state(cls, state: Mapping[str, Any], model_params: ModelParams | None = None) -> Self:
         """A model of this class with the given state."""
-        model = cls(model_params)
+        model = cls.construct(model_params)
         model.load_state(state)
         return model
 
     def training_state(self) -> dict[str, Any]:
-        """What `state` leaves out and training needs: optimizer, statistics, generator. Subclasses add their own."""
+        """What `state` leaves out and training needs: optimizers, statistics, generator. Subclasses add their own."""
         return {
             # Of the tensors themselves, which training goes on to change.
-            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "optimizers": {
+                name: copy.deepcopy(optimizer.state_dict())
+                for name, optimizer in self._further(torch.optim.Optimizer).items()
+            },
             "statistics": {name: value.detach().clone() for name, value in self.statistics().items()},
             "generator": self.generator.get_state(),
         }
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Inverse of `training_state`; call it after `load_state` and `training_setup`."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Inverse of `training_state`; call it after `load_state` and `training_setup`.
+
+        Raises:
+            ValueError: if the model has other optimizers.
+        """
+        optimizers = self._further(torch.optim.Optimizer)
+        if set(state["optimizers"]) != set(optimizers):
+            raise ValueError(f"optimizers: expected {sorted(optimizers)}, got {sorted(state['optimizers'])}")
+        for name, values in state["optimizers"].items():
+            # torch keeps the tensors that it is given, and steps change them in place.
+            optimizers[name].load_state_dict(copy.deepcopy(values))
         for name, value in state["statistics"].items():
             setattr(self, name, value.clone().to(self.device))
         self.generator.set_state(state["generator"])
 
 
-def _result(image: Tensor, alpha: Tensor, meta: dict[str, Any]) -> RenderResult:
-    if meta["means2d"].requires_grad:
-        meta["means2d"].retain_grad()
-    return RenderResult(image, alpha, meta)
+def _takes_an_argument(function: Callable[..., object]) -> bool:
+    """True if the (bound) function can be called with one positional argument."""
+    kinds = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.VAR_POSITIONAL,
+    )
+    return any(p.kind in kinds for p in inspect.signature(function).parameters.values())
 
 
 def _logit(value: float) -> float:

@@ -131,7 +131,9 @@ def as_step(value: object) -> int:
         TypeError: if it is not an integer (booleans and floats are not).
     """
     message = f"expected steps to be ints, got {value!r} of type {type(value).__name__}"
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+    # A mask, passed by mistake, would otherwise be the steps 0 and 1.
+    is_bool = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "torch.bool"
+    if is_bool or not isinstance(value, SupportsIndex):
         raise TypeError(message)
     try:
         return operator.index(value)

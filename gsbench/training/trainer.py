@@ -13,6 +13,7 @@ from torch import Tensor
 from gsbench.scenes.scene import Scene
 from gsbench.splats import Camera
 from gsbench.training.cameras import CameraIterator, TrainView
+from gsbench.training.checkpoint import Checkpoints, NoCheckpoints
 from gsbench.training.model import BaseGaussianModel
 from gsbench.training.params import OptimizationParams, PipelineParams
 from gsbench.training.results import LossPack, RenderResult
@@ -63,6 +64,8 @@ class Trainer:
         device: where the model and the views live.
         threads: CPU threads during `train`; torch's present number if None.
         progress: called every `PROGRESS_EVERY` steps and at the end.
+        checkpoint: where the state is kept now and then. Going on from what is there is the caller's part:
+            ``checkpoint.resume(trainer.load_state_dict)`` before `train`.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Trainer:
         device: torch.device | str = "cpu",
         threads: int | None = None,
         progress: Progress | None = None,
+        checkpoint: Checkpoints | None = None,
     ) -> None:
         self.model = model
         self.opt = opt if opt is not None else OptimizationParams()
@@ -83,6 +87,7 @@ class Trainer:
         self.device = torch.device(device)
         self.threads = threads
         self.progress = progress
+        self.checkpoint: Checkpoints = checkpoint if checkpoint is not None else NoCheckpoints()
         #: The next step.
         self.step = 0
 
@@ -120,6 +125,7 @@ class Trainer:
         with self._threads():
             while self.step < self.opt.iterations:
                 self.train_step()
+                self.checkpoint.offer(self.step, self.opt.iterations, self.state_dict)
                 if self.progress is not None and (self.step % PROGRESS_EVERY == 0 or self.step == self.opt.iterations):
                     self.progress(self.step, self.opt.iterations, self._shown())
         return self.model

@@ -157,3 +157,21 @@ def _decode_here(
         peak_host_bytes=123,
         peak_gpu_bytes=None,
     )
+
+
+@pytest.fixture
+def resumable(install: Install) -> Path:
+    """The methods of plugins/resume_method.py, installed; returns the folder."""
+    modules = {f"{name}.py": (PLUGINS / f"{name}.py").read_text() for name in ("resume_plugin", "resume_method")}
+    return install("gsbench-resumable", modules, "resume_plugin")
+
+
+@pytest.fixture
+def resumable_plan(resumable: Path, capture: Path, tmp_path: Path) -> Callable[..., Plan]:
+    """A function that plans a run of these methods on the captured scene."""
+
+    def make(*methods: str, **options: Any) -> Plan:
+        given = {"scenes": [f"path:{capture}"], "out": tmp_path / "runs", "metrics": ["psnr"], **options}
+        return build_plan(RunRequest(methods=list(methods), **given))
+
+    return make

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gsbench.errors import PluginError, UsageError
-from gsbench.protocols import BLENDER, GS1600, PNG4, SHIPPED, Protocol
+from gsbench.protocols import BLENDER, BUNGEE, GS1600, PNG4, SHIPPED, Protocol
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,8 @@ from gsbench.protocols import BLENDER, GS1600, PNG4, SHIPPED, Protocol
         (SHIPPED, "854aa7a52fdd9b3e"),
         (PNG4, "da7287a588ee9ec1"),
         (BLENDER, "6df397a0f83fc9c1"),
+        (BUNGEE, "b5d033e26ee4db8d"),
+        (GS1600.with_undistortion(), "813600e3429c852c"),
         (GS1600.with_overrides(images="images_2"), "bd2b36b2ac5aa79a"),
     ],
 )
@@ -36,12 +38,26 @@ def test_hash_is_of_canonical_json() -> None:
     assert GS1600.hash == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def test_undistortion_is_another_protocol() -> None:
+    """Its mark is in the hash only where it is set: hashes that were published before it came stay."""
+    text = (
+        '{"background":[0.0,0.0,0.0],"downscale":1.0,"id":"gs1600+undistorted","images":"images","max_width":1600,'
+        '"split":"every8","undistorted":true}'
+    )
+    changed = GS1600.with_undistortion()
+    assert changed.hash == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert changed.with_undistortion() == changed
+    assert replace(changed, undistorted=False, id="gs1600") == GS1600
+    assert GS1600.with_overrides(max_width=800).with_undistortion().id == "gs1600+w800+undistorted"
+
+
 def test_what_the_protocols_are() -> None:
     assert (GS1600.images, GS1600.max_width, GS1600.downscale, GS1600.split) == ("images", 1600, 1.0, "every8")
     assert (SHIPPED.images, SHIPPED.max_width) == (None, None)
     assert (PNG4.images, PNG4.downscale) == ("images", "dataset")
     assert (BLENDER.split, BLENDER.background) == ("given", (1.0, 1.0, 1.0))
-    assert len({p.hash for p in (GS1600, SHIPPED, PNG4, BLENDER)}) == 4
+    assert (BUNGEE.images, BUNGEE.max_width, BUNGEE.split) == ("images", 1600, "first31")
+    assert len({p.hash for p in (GS1600, SHIPPED, PNG4, BLENDER, BUNGEE)}) == 5
 
 
 CHANGES: dict[str, Any] = {"images": "images_2", "downscale": 2.0, "max_width": 800, "background": (1.0, 1.0, 1.0)}
@@ -127,7 +143,7 @@ def test_overrides_without_meaning(option: str, value: Any, message: str) -> Non
         ({"downscale": 0.9}, "downscale 0.9: expected a factor"),
         ({"downscale": "half"}, "downscale 'half': expected a factor"),
         ({"max_width": 0}, "max_width 0: expected"),
-        ({"split": "odd"}, "split 'odd': expected every8 or given"),
+        ({"split": "odd"}, "split 'odd': expected every8, first31 or given"),
         ({"background": (2.0, 0.0, 0.0)}, "background .*: expected three numbers"),
     ],
 )

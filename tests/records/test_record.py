@@ -49,6 +49,7 @@ def full(**changes: Any) -> dict[str, Any]:
         per_scene_settings=["voxel_size"],
         pretrained=True,
         scene_hash="cd" * 32,
+        base={"name": "3dgs", "sha256": "ab" * 32, "own": False},
         bytes=1000,
         sha256="ef" * 32,
         sections={"container": 50, "header": 50, "positions": 900},

@@ -209,7 +209,7 @@ def change(**fields: Any) -> Callable[[ColmapModel], ColmapModel]:
         ),
         (
             change(cameras={1: ColmapCamera(1, "SIMPLE_PINHOLE", 4, 4, 1.0, 2.0, 2.0, 2.0)}),
-            "fx equal to fy for SIMPLE_PINHOLE",
+            "fx equal to fy where its model has one focal length",
         ),
     ],
 )

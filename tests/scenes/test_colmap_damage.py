@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gsbench.errors import SceneError
 from gsbench.scenes.colmap import read_model, write_model
-from gsbench.scenes.colmap.model import CAMERA_MODELS
+from gsbench.scenes.colmap.model import CAMERA_MODELS, SUPPORTED_MODELS
 
 Edit = Callable[[bytearray], None]
 
@@ -49,8 +49,13 @@ DAMAGE: list[tuple[str, Edit, str]] = [
     ("cameras.bin", put(0, "<Q", 1), "48 bytes after the last camera record at byte 64; expected the end of the file"),
     ("cameras.bin", put(64, "<i", 1), "camera record 1 at byte 64: camera id 1 was used before"),
     ("cameras.bin", put(64, "<i", -1), "camera id is 4294967295"),
-    ("cameras.bin", put(12, "<i", 2), "camera record 0 at byte 8: camera model SIMPLE_RADIAL is not supported yet"),
-    ("cameras.bin", put(12, "<i", -7), "unknown camera model 'number -7'; expected PINHOLE or SIMPLE_PINHOLE"),
+    ("cameras.bin", put(12, "<i", 5), "camera record 0 at byte 8: camera model OPENCV_FISHEYE is not supported; exp"),
+    ("cameras.bin", put(12, "<i", -7), "unknown camera model 'number -7'; expected one of PINHOLE, SIMPLE_PINHOLE, SI"),
+    (
+        "cameras.bin",
+        put(68, "<i", 2),
+        "camera record 1 at byte 64: the file ends after 112 bytes; expected at least 120",
+    ),
     ("cameras.bin", put(16, "<Q", 0), "image size 0x480; expected sides of 1 to 65535 pixels"),
     ("cameras.bin", put(24, "<Q", 2**64 - 1), "image size 640x18446744073709551615"),
     ("cameras.bin", put(32, "<d", float("nan")), "focal length is nan; expected 0.001 to 1e[+]09 pixels"),
@@ -111,10 +116,10 @@ def test_equal_names(raw: Any, tmp_path: Path) -> None:
         read_model(raw.write(tmp_path))
 
 
-@pytest.mark.parametrize("number", [n for n, name in CAMERA_MODELS.items() if "PINHOLE" not in name])
-def test_distorted_cameras_are_refused_by_name(raw: Any, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize("number", [n for n, name in CAMERA_MODELS.items() if name not in SUPPORTED_MODELS])
+def test_other_lenses_are_refused_by_name(raw: Any, tmp_path: Path, number: int) -> None:
     raw.camera(6, number, 10, 10, *[1.0] * 16)
-    with pytest.raises(SceneError, match=f"camera model {CAMERA_MODELS[number]} is not supported yet.*Undistort"):
+    with pytest.raises(SceneError, match=f"camera model {CAMERA_MODELS[number]} is not supported; .*Undistort"):
         read_model(raw.write(tmp_path))
 
 
@@ -126,7 +131,10 @@ def test_camera_model_numbers_are_colmaps() -> None:
 
 LINES = [
     ("cameras.txt", "1 PINHOLE 640 480 500 510 320", "line 1: 3 parameters; expected 4 for PINHOLE"),
-    ("cameras.txt", "1 OPENCV 6 4 5 5 3 2 0 0 0 0", "line 1: camera model OPENCV is not supported yet"),
+    ("cameras.txt", "1 OPENCV 6 4 5 5 3 2 0 0 0", "line 1: 7 parameters; expected 8 for OPENCV"),
+    ("cameras.txt", "1 RADIAL 6 4 5 3 2 0 1e9", "line 1: distortion is 1000000000.0; expected a finite number of mag"),
+    ("cameras.txt", "1 SIMPLE_RADIAL 6 4 5 3 2 nan", "line 1: distortion is nan; expected a finite number of"),
+    ("cameras.txt", "1 FOV 6 4 5 5 3 2 0", "line 1: camera model FOV is not supported"),
     ("cameras.txt", "1 PINHOLES 6 4 5 5 3 2", "line 1: unknown camera model 'PINHOLES'"),
     ("cameras.txt", "\n# x\n1 PINHOLE 6 4 5 5 3 2\n1 PINHOLE 6 4 5 5 3 2", "line 4: camera id 1 was used before"),
     ("cameras.txt", "1 PINHOLE 6.5 4 5 5 3 2", "line 1: '1 PINHOLE 6.5 4 5 5 3 2'; expected CAMERA_ID MODEL WIDTH"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import shutil
 from collections.abc import Callable
@@ -155,6 +156,39 @@ def test_held_out_photos_stay_closed(capture: Any) -> None:
         load(folder)
 
 
+def test_poses_without_photo_and_photos_without_pose(capture: Any) -> None:
+    """They are left out and reported; which of the others are held out does not change."""
+    folder = capture()
+    photo(folder, 2).unlink()
+    shutil.copy(photo(folder, 3), folder / "images" / "z.JPG")
+    (folder / "images" / "new\nline.png").write_bytes(b"x")
+    scene = load(folder)
+    assert [v.name for v in scene.test] == ["photo00.png", "photo08.png"]
+    assert [v.name for v in scene.train] == [f"photo{i:02d}.png" for i in (1, 3, 4, 5, 6, 7, 9)]
+    assert scene.notes == (
+        "1 of 10 images of the COLMAP model are not in images/ and are left out: photo02.png",
+        "2 of 11 photos in images/ have no pose in the COLMAP model and are left out: 'new\\nline.png', z.JPG",
+    )
+    # Photos that are not used have no part in the hash, those that are missing have.
+    (folder / "images" / "z.JPG").unlink()
+    assert load(folder).hash == scene.hash
+    Image.new("RGB", (24, 16)).save(photo(folder, 2))
+    assert load(folder).hash != scene.hash
+    photo(folder, 2).unlink()
+    with pytest.raises(SceneError, match=r"1 of 10 images .*: photo02.png; expected every photo that the model poses"):
+        load_folder(folder, GS1600, SceneOptions(), dataset="lab", name="x", whole=True)
+
+
+def test_manifest(capture: Any) -> None:
+    """The scene says which files it was read from, and what was in them."""
+    folder = capture(names=["a.png", "b.png"])
+    scene = load(folder)
+    files = ["images/a.png", "images/b.png", "sparse/0/cameras.bin", "sparse/0/images.bin", "sparse/0/points3D.bin"]
+    assert scene.files == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+    lines = ["gsbench scene 1", *(f"{scene.files[name]} {name}" for name in files)]
+    assert scene.hash == hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def test_hash_is_of_contents(capture: Any, tmp_path: Path) -> None:
     folder = capture()
     first = load(folder).hash
@@ -227,12 +261,12 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
     ),
     (drop_points, r"points3D\.bin: has no points; .* give --init random:N"),
     (lambda f: (f / "sparse/0/points3D.bin").unlink(), r"points3D\.bin: is missing; .* give --init random:N"),
-    (lambda f: photo(f).unlink(), r"images: 1 of 10 images of the COLMAP model are not there: photo03\.png"),
     (
         lambda f: [photo(f, i).unlink() for i in range(10)],
-        r"10 of 10 images .* not there: photo00\.png, photo01\.png, photo02\.png and 7 more",
+        r"10 of 10 images of the COLMAP model are not in images/: photo00\.png, photo01\.png, photo02\.png and 7 more;",
     ),
-    (lambda f: shutil.copy(photo(f), f / "images/z.JPG"), r"1 of 11 photos have no camera .*: z\.JPG; expected a pose"),
+    (lambda f: [photo(f, i).unlink() for i in (0, 8)], r"no photo is left to hold out; 2 of 10 images .* are left out"),
+    (lambda f: [photo(f, i).unlink() for i in range(10) if i % 8], "no photo is left to train on; 8 of 10 images"),
     (lambda f: photo(f).write_bytes(b"GIF89a, perhaps"), r"photo03\.png: not an image; expected a JPEG, PNG"),
     (lambda f: photo(f).write_bytes(photo(f).read_bytes()[:-300]), r"photo03\.png: damaged image"),
     (lambda f: Image.new("RGB", (24, 24)).save(photo(f)), r"photo03\.png: 24x24 pixels do not have the shape"),

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from gsbench.errors import SceneError
-from gsbench.scenes.photos import Photo, PhotoHeader, check_against_camera, read_header, target_size
+from gsbench.scenes.photos import PhotoHeader, read_header, target_size, turn_to_camera, upright_size
+from gsbench.scenes.pixels import Photo
 
 RGB = np.random.default_rng(1).integers(0, 256, (10, 20, 3), dtype=np.uint8)
 
@@ -66,18 +67,7 @@ def test_gray_palette_and_opaque_alpha_are_exact(tmp_path: Path) -> None:
     opaque = np.dstack([RGB, np.full((10, 20), 255, np.uint8)])
     Image.fromarray(opaque).save(tmp_path / "opaque.png")
     assert np.array_equal(read(tmp_path / "opaque.png"), RGB)
-
-
-def transparent(path: Path) -> None:
-    rgba = np.dstack([RGB, np.full((10, 20), 255, np.uint8)])
-    rgba[3, 4, 3] = 254
-    Image.fromarray(rgba).save(path)
-
-
-def transparent_color(path: Path) -> None:
-    rows = (b"\0" + b"\x10\x20\x30" * 4) * 4
-    key = b"tRNS" + struct.pack(">HHH", 0x10, 0x20, 0x30)
-    png(path, 8, 2, rows, struct.pack(">I", 6) + key + struct.pack(">I", zlib.crc32(key)))
+    assert read_header(tmp_path / "opaque.png") == PhotoHeader(20, 10, 1, alpha=True)
 
 
 def truncated_png(path: Path) -> None:
@@ -103,12 +93,13 @@ def float_tiff(path: Path) -> None:
     Image.fromarray(RGB[..., 0].astype(np.float32)).save(path, format="TIFF")
 
 
-def sixteen_gray(path: Path) -> None:
-    Image.fromarray(RGB[..., 0].astype(np.uint16) * 257).save(path, format="PNG")
+def sixteen_gray_alpha(path: Path) -> None:
+    png(path, 16, 4, (b"\0" + bytes(range(16))) * 4)
 
 
-def sixteen_rgb(path: Path) -> None:
-    png(path, 16, 2, (b"\0" + bytes(range(24))) * 4)
+def sixteen_color_key(path: Path) -> None:
+    key = b"tRNS" + struct.pack(">HHH", 0x10, 0x20, 0x30)
+    png(path, 16, 2, (b"\0" + bytes(range(24))) * 4, struct.pack(">I", 6) + key + struct.pack(">I", zlib.crc32(key)))
 
 
 @pytest.mark.parametrize(
@@ -123,11 +114,9 @@ def sixteen_rgb(path: Path) -> None:
         (truncated_png, "damaged image"),
         (truncated_jpeg, "damaged image: image file is truncated"),
         (truncated_webp, r"damaged image|not an image"),
-        (cmyk, "pixels of mode CMYK; expected 8-bit RGB or gray"),
-        (sixteen_gray, "16 bits per sample; expected 8"),
-        (sixteen_rgb, "16 bits per sample; expected 8"),
-        (transparent, "has transparent pixels; expected an opaque image"),
-        (transparent_color, "has transparent pixels; expected an opaque image"),
+        (cmyk, "pixels of mode CMYK; expected RGB or gray, of 8 or 16 bits"),
+        (sixteen_gray_alpha, "16 bits with a transparent color or gray with alpha; expected 16-bit RGBA, or 8 bits"),
+        (sixteen_color_key, "16 bits with a transparent color or gray with alpha; expected 16-bit RGBA, or 8 bits"),
     ],
 )
 def test_refused(tmp_path: Path, make: Any, message: str) -> None:
@@ -241,13 +230,17 @@ def test_downscale(size: tuple[int, int], factor: float, max_width: int | None, 
     ],
 )
 def test_reduced_photos_fit_their_camera(photo: tuple[int, int], camera: tuple[int, int]) -> None:
-    check_against_camera(Path("a.jpg"), PhotoHeader(*photo, 1), camera)
+    for orientation in range(1, 9):  # COLMAP takes no notice of it
+        assert turn_to_camera(Path("a.jpg"), PhotoHeader(*photo, orientation), camera) == 1
 
 
 @pytest.mark.parametrize("photo", [(540, 304), (304, 530), (152, 290), (304, 304)])
 def test_other_shapes_are_refused(photo: tuple[int, int]) -> None:
     with pytest.raises(SceneError, match=f"{photo[0]}x{photo[1]} pixels do not have the shape of its camera's 304x540"):
-        check_against_camera(Path("a.jpg"), PhotoHeader(*photo, 1), (304, 540))
+        turn_to_camera(Path("a.jpg"), PhotoHeader(*photo, 1), (304, 540))
+    for orientation in (2, 3, 4):
+        with pytest.raises(SceneError, match="do not have the shape"):
+            turn_to_camera(Path("a.jpg"), PhotoHeader(*photo, orientation), (304, 540))
 
 
 def turned(path: Path, orientation: int) -> PhotoHeader:
@@ -264,23 +257,40 @@ def test_orientation_is_found(tmp_path: Path, suffix: str) -> None:
     assert turned(tmp_path / f"a.{suffix}", 77).orientation == 1
 
 
-@pytest.mark.parametrize(
-    ("orientation", "camera", "fits"),
-    [
-        (6, (20, 10), True),  # the model was made from the pixels as stored: read as COLMAP did
-        (6, (10, 20), False),  # from the turned ones
-        (3, (20, 10), False),  # cannot be told
-        (1, (20, 10), True),
-    ],
-)
-def test_turned_photos(tmp_path: Path, orientation: int, camera: tuple[int, int], fits: bool) -> None:
-    path = tmp_path / "a.jpg"
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_photos(tmp_path: Path, orientation: int) -> None:
+    """Stored pixels count wherever their shape fits; where only the turned one fits, the photo is turned."""
+    path = tmp_path / "a.png"
     header = turned(path, orientation)
-    if fits:
-        check_against_camera(path, header, camera)
+    assert turn_to_camera(path, header, (20, 10)) == 1
+    assert np.array_equal(Photo(path, (20, 10), (20, 10))(), RGB)
+    if orientation < 5:
+        with pytest.raises(SceneError, match="20x10 pixels do not have the shape of its camera's 10x20"):
+            turn_to_camera(path, header, (10, 20))
         return
-    with pytest.raises(SceneError, match=f"stored turned .EXIF orientation {orientation}."):
-        check_against_camera(path, header, camera)
+    assert turn_to_camera(path, header, (10, 20)) == orientation
+    assert upright_size(header, orientation) == (10, 20)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    assert np.array_equal(Photo(path, (20, 10), (10, 20), turn=orientation)(), expected)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_every_turn_is_pillows(tmp_path: Path, orientation: int) -> None:
+    path = tmp_path / "a.png"
+    header = turned(path, orientation)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    size = upright_size(header, orientation)
+    assert np.array_equal(Photo(path, (20, 10), size, turn=orientation)(), expected)
+
+
+def test_colmap_reads_photos_as_they_are_stored(tmp_path: Path) -> None:
+    """What `turn_to_camera` relies on."""
+    pycolmap = pytest.importorskip("pycolmap")
+    for orientation in range(1, 9):
+        turned(tmp_path / "a.png", orientation)
+        assert np.array_equal(pycolmap.Bitmap.read(tmp_path / "a.png", True).to_array(), RGB)
 
 
 def test_phone_files_with_several_jpegs(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 from gsbench import registry
 from gsbench.errors import PluginError, SceneError, UsageError
 from gsbench.protocols import GS1600, PNG4, SHIPPED
-from gsbench.scenes import DatasetSpec, SceneOptions, SceneRef, core_datasets, resolve_scenes
+from gsbench.scenes import DatasetSpec, SceneOptions, SceneRef, resolve_scenes
+from gsbench.scenes.datasets import DEMO
 from gsbench.scenes.spec import safe_name
 
 
@@ -22,7 +23,7 @@ def _datasets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.scenes, "_entries", {})
     lab = DatasetSpec("lab", ("desk", "shelf", "garden"), "some.module:load", "Rooms")
     more = DatasetSpec("lab-more", ("desk",), "some.module:load", "More rooms", SHIPPED)
-    for spec in (*core_datasets(), lab, more):
+    for spec in (DEMO, lab, more):
         registry.scenes.register(spec.name, spec)
 
 
@@ -63,12 +64,6 @@ def test_patterns(patterns: list[str], expected: list[str]) -> None:
         ("x*", r"no scene matches 'x\*'; known: demo, lab, lab-more"),
         ("/tmp", "unknown scene '/tmp'; for a folder of your own, write path:/tmp"),
         ("./here", r"for a folder of your own, write path:\./here"),
-        ("mipnerf360", "data set 'mipnerf360' comes with a later version of gsbench; .* path:/data/mipnerf360/SCENE"),
-        ("mipnerf360/garden", "comes with a later version .* path:/data/mipnerf360/garden"),
-        ("tandt", "comes with a later version"),
-        ("db/playroom", "comes with a later version"),
-        ("nerf_synthetic", "comes with a later version"),
-        ("bungee/*", "comes with a later version"),
         ("path:", "'path:' names no folder; expected path:/my/scene"),
         (" ", "an empty scene name; expected a data set"),
     ],
@@ -83,13 +78,6 @@ def test_misspelled(pattern: str, message: str) -> None:
 def test_nothing_asked_for() -> None:
     with pytest.raises(UsageError, match="no scene is given; expected a data set such as demo, or path:/my/scene"):
         resolve_scenes([])
-
-
-@pytest.mark.usefixtures("_datasets")
-def test_what_a_plugin_supplies_is_not_refused_as_later() -> None:
-    spec = DatasetSpec("mipnerf360", ("garden",), "some.module:load", "From a plugin")
-    registry.scenes.register(spec.name, spec, "a-plugin")
-    assert names("mipnerf360") == ["mipnerf360/garden"]
 
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,11 +177,6 @@ def test_options_and_protocols_travel_as_json() -> None:
     adapter = TypeAdapter(SceneOptions)
     for value in (options, SceneOptions(), SceneOptions(PNG4)):
         assert adapter.validate_json(adapter.dump_json(value)) == value
-
-
-def test_core_datasets() -> None:
-    assert [spec.name for spec in core_datasets()] == ["demo"]
-    assert core_datasets()[0].scenes == ("demo",)
 
 
 def test_listing_needs_no_torch() -> None:

@@ -184,7 +184,7 @@ def test_append_refuses_what_does_not_fit() -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (1,)])
-def test_reset_opacity(shape: tuple[int, ...]) -> None:
+def test_reset_opa(shape: tuple[int, ...]) -> None:
     params, optimizers, state = make()
     if shape:
         params["opacities"] = torch.nn.Parameter(params["opacities"].detach()[:, None])
@@ -192,7 +192,7 @@ def test_reset_opacity(shape: tuple[int, ...]) -> None:
         params["opacities"].grad = torch.ones(12, 1)
         optimizers["opacities"].step()
     values, moments, _ = snapshot(params, optimizers, state)
-    densify.reset_opacity(params, optimizers, 0.01)
+    densify.reset_opa(params, optimizers, state, 0.01)
     low = values["opacities"].sigmoid() <= 0.01
     after = params["opacities"].detach()
     assert torch.equal(after[low], values["opacities"][low])
@@ -220,7 +220,7 @@ def test_training_goes_on_after_every_edit() -> None:
     densify.duplicate(pd, optimizers, state, mask)
     densify.split(pd, optimizers, state, torch.cat([mask, ~mask[:4]]), generator=torch.Generator())
     densify.remove(pd, optimizers, state, torch.arange(len(pd["means"])) < 5)
-    densify.reset_opacity(pd, optimizers, 0.01)
+    densify.reset_opa(pd, optimizers, state, 0.01)
     before = {k: p.detach().clone() for k, p in pd.items()}
     sum((p**2).sum() for p in pd.values()).backward()
     for name, optimizer in optimizers.items():

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from gsbench.raster import rasterization
 from gsbench.scenes import PointCloud
-from gsbench.splats import Splats
+from gsbench.splats import Splats, sh_dc_to_rgb
 from gsbench.testing import orbit_cameras, random_splats, tiny_scene
 from gsbench.training import BaseGaussianModel, ModelParams, OptimizationParams, PipelineParams
-from gsbench.training.model import SH_C0
 
 BLACK = torch.zeros(3)
 PIPE = PipelineParams()
@@ -71,7 +70,7 @@ def test_initial_gaussians() -> None:
     torch.testing.assert_close(model.get_opacity.detach(), torch.full((50, 1), 0.3))
     assert model.get_rotation.tolist() == [[1.0, 0.0, 0.0, 0.0]] * 50
     assert model.get_features.shape == (50, 9, 3)
-    torch.testing.assert_close(model._features_dc.detach()[:, 0] * SH_C0 + 0.5, points.rgb / 255.0)
+    torch.testing.assert_close(sh_dc_to_rgb(model._features_dc.detach()[:, 0]), points.rgb / 255.0)
     assert not model._features_rest.any()
     assert (model.spatial_lr_scale, model.active_sh_degree, model.max_sh_degree) == (2.5, 0, 2)
 
@@ -165,10 +164,10 @@ def test_the_loss_is_that_of_the_paper() -> None:
     result = model.render(view, BLACK, PIPE)
     loss, pack = model.loss_func(view, result, opt)
     l1 = (result.image - view.pixels / 255.0).abs().mean()
-    assert pack.l1 is not None
-    assert pack.ssim is not None
-    torch.testing.assert_close(pack.l1, l1.detach(), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(loss.detach(), 0.7 * pack.l1 + 0.3 * (1.0 - pack.ssim), rtol=1e-5, atol=1e-6)
+    assert pack.l1_loss is not None
+    assert pack.ssim_loss is not None
+    torch.testing.assert_close(pack.l1_loss, l1.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loss.detach(), 0.7 * pack.l1_loss + 0.3 * pack.ssim_loss, rtol=1e-5, atol=1e-6)
     assert loss.requires_grad
     assert not pack.loss.requires_grad
 

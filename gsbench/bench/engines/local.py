@@ -31,6 +31,9 @@ _CORES_PER_JOB: Final = 4
 _MEMORY_SHARE: Final = 0.8
 #: Time that a job has to end after it was asked to, in seconds.
 _GRACE_SECONDS: Final = 5.0
+#: How much of a log a record of a crash repeats.
+_TAIL_LINES: Final = 10
+_TAIL_BYTES: Final = 8192
 
 #: What the job's process runs: the driver's import path, then the job. It is the path and not the environment that is
 #: passed on, so that both import the same code, wherever they were started.
@@ -51,6 +54,7 @@ class _Running:
     slot: int
     pending: bytes = b""
     stage: str | None = None
+    stage_log: Path | None = None
     record: Record | None = None
     errors: list[str] = field(default_factory=list)
 
@@ -178,8 +182,9 @@ class _Pool:
             return  # told when the process is gone
         if event.kind == "stage-started":
             running.stage = event.stage
+            running.stage_log = running.stage_log if event.log is None else Store(running.job.out).root / event.log
         elif event.kind == "stage-finished":
-            running.stage = None
+            running.stage = running.stage_log = None
         self._on_event(event)
 
     def _end(self, running: _Running) -> None:
@@ -191,10 +196,10 @@ class _Pool:
         store = Store(running.job.out)
         record = running.record
         if record is None:
-            record = failed_record(
-                running.job, running.stage or "setup", _last_words(running, code), store.relative(running.log)
-            )
-            store.write_record(record, None)
+            message, log = _last_words(running, code)
+            record = failed_record(running.job, running.stage or "setup", message, store.relative(log))
+            if running.job.until == "score":
+                store.write_record(record, None)
         self._finish(running.job, record)
 
     def _give_up(self, job: JobSpec, base: Record) -> None:
@@ -235,20 +240,34 @@ def _devices(device: str) -> list[str]:
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
-def _last_words(running: _Running, code: int) -> str:
-    """Why a job's process ended without a record."""
+def _last_words(running: _Running, code: int) -> tuple[str, Path]:
+    """Why a job's process ended without a record, with the last lines that it wrote, and the log that has them."""
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         killed = " (out of memory?)" if -code == signal.SIGKILL else ""
         how = f"the job's process was ended by {name}{killed}"
     else:
         how = f"the job's process ended with exit status {code} and no record"
+    for log in (running.stage_log, running.log):  # what a stage prints is in its own log
+        lines = [] if log is None else _tail(log)
+        if log is not None and lines:
+            break
+    else:
+        log, lines = running.log, running.errors[-_TAIL_LINES:]
+    if len(lines) > 1:
+        return "\n".join([f"{how}: {lines[-1]}", "The last lines of its log:", *lines]), log
+    return (f"{how}: {lines[0]}" if lines else how), log
+
+
+def _tail(log: Path) -> list[str]:
+    """The last lines of a log."""
     try:
-        lines = running.log.read_text(errors="replace").strip().splitlines()
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            text = file.read().decode(errors="replace")
     except OSError:
-        lines = []
-    lines = lines or running.errors
-    return f"{how}: {lines[-1]}" if lines else how
+        return []
+    return [line for line in text.splitlines() if line.strip()][-_TAIL_LINES:]
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -1,7 +1,7 @@
 """COLMAP models, binary and text: reading what others wrote with suspicion, and writing.
 
-Of cameras, the undistorted models PINHOLE and SIMPLE_PINHOLE are read; others are refused by name. Keypoints and
-tracks are skipped. The formats are described at https://colmap.github.io/format.html.
+Of cameras, the models PINHOLE, SIMPLE_PINHOLE, SIMPLE_RADIAL, RADIAL and OPENCV are read; others are refused by name.
+Keypoints and tracks are skipped. The formats are described at https://colmap.github.io/format.html.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def _check(target: Path, model: ColmapModel) -> None:
     for key, c in model.cameras.items():
         where = f"writing {target}, camera {key}"
         if make_camera(where, c.id, c.model, c.width, c.height, c.params) != c or c.id != key:
-            raise SceneError(f"{where}: {c}; expected its own id as key, and fx equal to fy for SIMPLE_PINHOLE")
+            raise SceneError(
+                f"{where}: {c}; expected its own id as key, and fx equal to fy where its model has one focal length"
+            )
     for key, i in model.images.items():
         where = f"writing {target}, image {key}"
         if make_image(where, i.id, i.qvec, i.tvec, i.camera_id, i.name).id != key:

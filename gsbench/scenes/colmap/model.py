@@ -33,14 +33,24 @@ CAMERA_MODELS: Final[Mapping[int, str]] = {
     16: "EUCM",
     17: "EQUIRECTANGULAR",
 }
-#: The models that are read, and how many parameters they have.
-SUPPORTED_MODELS: Final[Mapping[str, int]] = {"PINHOLE": 4, "SIMPLE_PINHOLE": 3}
+#: The models that are read: how many focal lengths and how many coefficients of distortion they have.
+_LENSES: Final[Mapping[str, tuple[int, int]]] = {
+    "PINHOLE": (2, 0),
+    "SIMPLE_PINHOLE": (1, 0),
+    "SIMPLE_RADIAL": (1, 1),
+    "RADIAL": (1, 2),
+    "OPENCV": (2, 4),
+}
+#: The models that are read, and how many parameters they have: focal lengths, principal point, distortion.
+SUPPORTED_MODELS: Final[Mapping[str, int]] = {name: n_f + 2 + n_d for name, (n_f, n_d) in _LENSES.items()}
 
 #: Coordinates beyond this overflow when float32 code squares them.
 MAX_COORDINATE: Final = 1e18
 #: Bounds of focal lengths and principal points, in pixels: far outside of what any camera has.
 MIN_FOCAL: Final = 1e-3
 MAX_PIXELS: Final = 1e9
+#: Bound of coefficients of distortion, likewise; lenses have below 1.
+MAX_DISTORTION: Final = 100.0
 #: Image sides: the limit of JPEG.
 MAX_SIDE: Final = 65535
 #: Bytes in an image's name.
@@ -53,7 +63,8 @@ MAX_ID: Final = 2**32 - 2
 class ColmapCamera:
     """Intrinsics shared by one or more images, in pixels of a width x height image (pixel centers at .5).
 
-    `model` is "PINHOLE" or "SIMPLE_PINHOLE" (fx == fy).
+    `model` is one of `SUPPORTED_MODELS`; in SIMPLE_PINHOLE, SIMPLE_RADIAL and RADIAL, fx == fy. `distortion` holds
+    COLMAP's coefficients: k (SIMPLE_RADIAL), k1 k2 (RADIAL), k1 k2 p1 p2 (OPENCV), none for pinhole models.
     """
 
     id: int
@@ -64,13 +75,18 @@ class ColmapCamera:
     fy: float
     cx: float
     cy: float
+    distortion: tuple[float, ...] = ()
 
     @property
     def params(self) -> tuple[float, ...]:
         """The parameters in the order of COLMAP's files."""
-        if self.model == "SIMPLE_PINHOLE":
-            return (self.fx, self.cx, self.cy)
-        return (self.fx, self.fy, self.cx, self.cy)
+        focal = (self.fx,) if _LENSES.get(self.model, (2, 0))[0] == 1 else (self.fx, self.fy)
+        return (*focal, self.cx, self.cy, *self.distortion)
+
+    @property
+    def distorted(self) -> bool:
+        """Whether photos of this camera differ from those of a pinhole camera."""
+        return any(self.distortion)
 
 
 @dataclass(frozen=True)
@@ -167,19 +183,20 @@ def _id(where: str, label: str, value: int) -> int:
 
 
 def check_model_name(where: str, model: str) -> None:
-    """Refuse camera models with lens distortion, by name.
+    """Refuse camera models that are not read, by name.
 
     Raises:
-        SceneError: for every model but PINHOLE and SIMPLE_PINHOLE.
+        SceneError: for every model that is not in `SUPPORTED_MODELS`.
     """
     if model in SUPPORTED_MODELS:
         return
+    expected = f"expected one of {', '.join(SUPPORTED_MODELS)}"
     if model in CAMERA_MODELS.values():
         raise SceneError(
-            f"{where}: camera model {model} is not supported yet; expected PINHOLE or SIMPLE_PINHOLE. "
-            "Undistort the photos first (colmap image_undistorter); distorted cameras come with a later version"
+            f"{where}: camera model {model} is not supported; {expected}. "
+            "Undistort the photos first (colmap image_undistorter)"
         )
-    raise SceneError(f"{where}: unknown camera model {model[:40]!r}; expected PINHOLE or SIMPLE_PINHOLE")
+    raise SceneError(f"{where}: unknown camera model {model[:40]!r}; {expected}")
 
 
 def make_camera(
@@ -197,12 +214,13 @@ def make_camera(
         raise SceneError(f"{where}: {len(params)} parameters; expected {expected} for {model}")
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise SceneError(f"{where}: image size {width}x{height}; expected sides of 1 to {MAX_SIDE} pixels")
-    fx, fy, cx, cy = (params[0], *params) if model == "SIMPLE_PINHOLE" else params
+    fx, fy, cx, cy, *distortion = (params[0], *params) if _LENSES[model][0] == 1 else params
     _finite(where, "principal point", (cx, cy), MAX_PIXELS)
+    _finite(where, "distortion", distortion, MAX_DISTORTION)
     for focal in (fx, fy):
         if not MIN_FOCAL <= focal <= MAX_PIXELS:
             raise SceneError(f"{where}: focal length is {focal!r}; expected {MIN_FOCAL:g} to {MAX_PIXELS:g} pixels")
-    return ColmapCamera(camera_id, model, width, height, fx, fy, cx, cy)
+    return ColmapCamera(camera_id, model, width, height, fx, fy, cx, cy, tuple(distortion))
 
 
 def make_image(

@@ -2,5 +2,6 @@
 
 from gsbench.training.strategies.base import Strategy
 from gsbench.training.strategies.default import DefaultStrategy
+from gsbench.training.strategies.mcmc import MCMCStrategy
 
-__all__ = ["DefaultStrategy", "Strategy"]
+__all__ = ["DefaultStrategy", "MCMCStrategy", "Strategy"]

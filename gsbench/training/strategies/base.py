@@ -56,6 +56,32 @@ class Strategy(ABC):
     def initialize_state(self) -> dict[str, Any]:
         """The strategy's running state, to be passed to every step."""
 
+    @staticmethod
+    def state_dict(state: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of a running state, of tensors and plain values only, for checkpoints."""
+        saved: dict[str, Any] = {}
+        for key, value in state.items():
+            if isinstance(value, torch.Generator):
+                saved[key] = value.get_state()
+            else:
+                saved[key] = value.detach().clone() if isinstance(value, Tensor) else value
+        return saved
+
+    @staticmethod
+    def load_state_dict(state: State, saved: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken: `state`, from `initialize_state`, gets the values of `saved`.
+
+        Raises:
+            ValueError: if the names differ.
+        """
+        if set(state) != set(saved):
+            raise ValueError(f"state: expected the names {sorted(state)}, got {sorted(saved)}")
+        for key, value in saved.items():
+            if isinstance(state[key], torch.Generator):
+                state[key].set_state(value)
+            else:
+                state[key] = value.detach().clone() if isinstance(value, Tensor) else value
+
     def step_pre_backward(  # noqa: B027 (not every strategy needs it)
         self, params: Params, optimizers: Optimizers, state: State, step: int, info: dict[str, Any]
     ) -> None:
@@ -90,6 +116,8 @@ class ViewGradients:
         for needed in (key, "width", "height", "n_cameras", "radii"):
             if needed not in info:
                 raise ValueError(f"info: expected {needed!r} among the names, got {sorted(info)}")
+        if int(info.get("n_batches", 1)) != 1:
+            raise ValueError(f"info: expected the render of one scene, got a batch of {info['n_batches']}")
         points: Tensor = info[key]
         gradient: Tensor | None = getattr(points, "absgrad", None) if absolute else points.grad
         if gradient is None:
@@ -102,6 +130,9 @@ class ViewGradients:
             ids = info.get("gaussian_ids")
             if ids is None:
                 raise ValueError(f"info: {key!r} of shape {list(gradient.shape)} is packed; expected 'gaussian_ids'")
+            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < n:
+                span = f"{int(ids.min())} to {int(ids.max())}"
+                raise ValueError(f"info['gaussian_ids']: expected indices below {n}, got {span}")
             expected: tuple[int, ...] = (len(ids), 2)
         else:
             expected = (cameras, n, 2)

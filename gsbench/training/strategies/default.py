@@ -123,7 +123,7 @@ class DefaultStrategy(Strategy):
                 if state.get(name) is not None:
                     state[name].zero_()
         if step % self.reset_every == 0 and step > 0:
-            densify.reset_opacity(params, optimizers, 2.0 * self.prune_opa)
+            densify.reset_opa(params, optimizers, state, 2.0 * self.prune_opa)
 
     def _collect(self, params: Params, state: State, info: dict[str, Any]) -> None:
         means = params["means"]
@@ -149,14 +149,7 @@ class DefaultStrategy(Strategy):
         if n_halved:
             # Duplicates made just now come last and are not split.
             halved = torch.cat([halved, halved.new_zeros(n_duplicated)])
-            densify.split(
-                params,
-                optimizers,
-                state,
-                halved,
-                generator=state["generator"],
-                revised_opacity=self.revised_opacity,
-            )
+            densify.split(params, optimizers, state, halved, self.revised_opacity)
         return n_duplicated, n_halved
 
     def _prune(self, params: Params, optimizers: Optimizers, state: State, step: int) -> int:
