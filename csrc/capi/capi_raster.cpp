@@ -50,8 +50,8 @@ int convert(const gsb_raster_options* from, RasterOptions& to) {
                 to.color_bases);
   }
   if (to.threads < 1) return fail(GSB_INVALID_ARGUMENT, "threads: expected 1 or more, got %d", to.threads);
-  if (!(to.near_plane > 0.0f) || !(to.far_plane > to.near_plane)) {
-    return fail(GSB_INVALID_ARGUMENT, "near_plane, far_plane: expected 0 < near < far, got %g and %g",
+  if (!(to.near_plane > 0.0f) || !(to.far_plane >= to.near_plane)) {
+    return fail(GSB_INVALID_ARGUMENT, "near_plane, far_plane: expected 0 < near <= far, got %g and %g",
                 double(to.near_plane), double(to.far_plane));
   }
   if (!(to.eps2d > 0.0f) || !std::isfinite(to.eps2d)) {

@@ -75,12 +75,12 @@ class _Slots:
 
     def rows(self, table: Tensor) -> Tensor:
         """Rows [S, D] of a table [N, D] or [C, N, D]."""
-        n, c = self._n, self._c
+        n, c, columns = self._n, self._c, int(table.shape[-1])
         if self._cameras is None or self._gaussians is None:
-            return (table if table.ndim == 3 else table.expand(c, n, -1)).reshape(c * n, -1)
+            return (table if table.ndim == 3 else table.expand(c, n, columns)).reshape(c * n, columns)
         if table.ndim == 3:
             ids, counts = self._cameras * n + self._gaussians, [int(self._cameras.numel())]
-            table = table.reshape(c * n, -1)
+            table = table.reshape(c * n, columns)
         else:
             ids, counts = self._gaussians, torch.bincount(self._cameras, minlength=c).tolist()
         result: Tensor = GatherRows.apply(table, ids, counts)  # type: ignore[no-untyped-call]
@@ -154,8 +154,8 @@ def _sensitivity(
     result = {}
     for name, gradient in zip(by_parameter._fields, by_parameter, strict=True):
         if gradient is not None and name != "viewmats":
-            rows = slots.rows(gradient.reshape(c, len(inputs.means), -1))
-            result[name] = rows.abs().view(-1, *gradient.shape[2:])
+            rows = slots.rows(gradient.flatten(2) if gradient.ndim > 2 else gradient[..., None])
+            result[name] = rows.abs().view(len(rows), *gradient.shape[2:])
     if tensors.colors is None or inputs.sh_degree is None:
         result["colors"] = of_colors.abs()
     return result
