@@ -25,11 +25,15 @@ int convert(const gsb_raster_options* from, RasterOptions& to) {
   to.color_bases = from->color_bases;
   to.sh_degree = from->sh_degree;
   to.colors_per_camera = from->colors_per_camera != 0;
+  to.channels = from->channels;
   to.packed = from->packed != 0;
+  to.antialiased = from->antialiased != 0;
+  to.separate_cameras = from->separate_cameras != 0;
   to.threads = from->threads;
   to.near_plane = from->near_plane;
   to.far_plane = from->far_plane;
   to.eps2d = from->eps2d;
+  to.radius_clip = from->radius_clip;
   if (to.gaussians < 0 || to.gaussians > INT32_MAX - kChunk) {
     return fail(GSB_INVALID_ARGUMENT, "means: expected at most %d Gaussians, got %lld", INT32_MAX - kChunk,
                 (long long)to.gaussians);
@@ -46,12 +50,19 @@ int convert(const gsb_raster_options* from, RasterOptions& to) {
                 to.color_bases);
   }
   if (to.threads < 1) return fail(GSB_INVALID_ARGUMENT, "threads: expected 1 or more, got %d", to.threads);
-  if (!(to.near_plane > 0.0f) || !(to.far_plane > to.near_plane)) {
-    return fail(GSB_INVALID_ARGUMENT, "near_plane, far_plane: expected 0 < near < far, got %g and %g",
+  if (!(to.near_plane > 0.0f) || !(to.far_plane >= to.near_plane)) {
+    return fail(GSB_INVALID_ARGUMENT, "near_plane, far_plane: expected 0 < near <= far, got %g and %g",
                 double(to.near_plane), double(to.far_plane));
   }
   if (!(to.eps2d > 0.0f) || !std::isfinite(to.eps2d)) {
     return fail(GSB_INVALID_ARGUMENT, "eps2d: expected a positive number, got %g", double(to.eps2d));
+  }
+  if (!(to.radius_clip >= 0.0f)) {
+    return fail(GSB_INVALID_ARGUMENT, "radius_clip: expected 0 or more pixels, got %g", double(to.radius_clip));
+  }
+  constexpr int32_t kMaxChannels = 1 << 12;
+  if (to.channels < 0 || to.channels > kMaxChannels) {
+    return fail(GSB_INVALID_ARGUMENT, "colors: expected at most %d channels, got %d", kMaxChannels, to.channels);
   }
   return GSB_OK;
 }
@@ -76,19 +87,23 @@ int explain_refusal(const RasterOptions& o, const RasterBuffers& b) {
   for (int64_t i = 0; i < o.gaussians; ++i) {
     const long long row = i;
     if (!all_finite(b.means + 3 * i, 3)) return fail(GSB_INVALID_ARGUMENT, "means: row %lld is not finite", row);
-    if (!all_finite(b.quats + 4 * i, 4)) return fail(GSB_INVALID_ARGUMENT, "quats: row %lld is not finite", row);
-    if (!all_finite(b.scales + 3 * i, 3)) return fail(GSB_INVALID_ARGUMENT, "scales: row %lld is not finite", row);
-    const float* q = b.quats + 4 * i;
-    if (!(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3] >= 1e-30f)) {
-      return fail(GSB_INVALID_ARGUMENT, "quats: row %lld is zero and cannot be normalized", row);
+    if (b.covars != nullptr) {
+      if (!all_finite(b.covars + 9 * i, 9)) return fail(GSB_INVALID_ARGUMENT, "covars: row %lld is not finite", row);
+    } else {
+      if (!all_finite(b.quats + 4 * i, 4)) return fail(GSB_INVALID_ARGUMENT, "quats: row %lld is not finite", row);
+      if (!all_finite(b.scales + 3 * i, 3)) return fail(GSB_INVALID_ARGUMENT, "scales: row %lld is not finite", row);
+      const float* q = b.quats + 4 * i;
+      if (!(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3] >= 1e-30f)) {
+        return fail(GSB_INVALID_ARGUMENT, "quats: row %lld is zero and cannot be normalized", row);
+      }
     }
-    if (!(b.opacities[i] >= 0.0f && b.opacities[i] <= 1.0f)) {
+    if (b.opacities != nullptr && !(b.opacities[i] >= 0.0f && b.opacities[i] <= 1.0f)) {
       return fail(GSB_INVALID_ARGUMENT, "opacities: row %lld is %g, expected a number in [0, 1]", row,
                   double(b.opacities[i]));
     }
   }
   const int64_t floats = o.color_bases == 0 ? 3 : 3 * int64_t(o.color_bases);
-  const int64_t rows = o.gaussians * (o.colors_per_camera ? o.cameras : 1);
+  const int64_t rows = b.colors == nullptr ? 0 : o.gaussians * (o.colors_per_camera ? o.cameras : 1);
   for (int64_t i = 0; i < rows; ++i) {
     if (!all_finite(b.colors + floats * i, int(floats))) {
       return fail(GSB_INVALID_ARGUMENT, "colors: row %lld is not finite", (long long)i);
@@ -129,6 +144,7 @@ int32_t gsb_raster_get_sizes(const gsb_raster_options* options, gsb_raster_sizes
   const int64_t per_thread = o.tiles() > gsb::kSortDigits ? o.tiles() : gsb::kSortDigits;
   sizes->tile_count_size = per_thread * o.threads;
   sizes->tile_id_padding = gsb::kernels().lanes;
+  sizes->forward_scratch_floats = int64_t(gsb::kTileSize * gsb::kTileSize) * o.channels;
   return GSB_OK;
 }
 
@@ -167,7 +183,7 @@ int32_t gsb_raster_blend_forward(const gsb_raster_options* options, const gsb_ra
   gsb::kernels().blend_forward(o, *buffers);
   int64_t most = 0;
   for (int64_t i = 0; i < o.tiles() * o.cameras; ++i) most = buffers->tile_hits[i] > most ? buffers->tile_hits[i] : most;
-  *scratch_floats = gsb::kernels().backward_scratch_floats(most);
+  *scratch_floats = gsb::kernels().backward_scratch_floats(o, most);
   return GSB_OK;
 }
 
@@ -182,6 +198,23 @@ int32_t gsb_raster_project_backward(const gsb_raster_options* options, const gsb
   RasterOptions o = {};
   if (const int status = gsb::convert(options, buffers, o)) return status;
   gsb::kernels().project_backward(o, *buffers);
+  return GSB_OK;
+}
+
+int32_t gsb_raster_fisher(const gsb_raster_options* options, const gsb_raster_buffers* buffers) {
+  RasterOptions o = {};
+  if (const int status = gsb::convert(options, buffers, o)) return status;
+  if (buffers->covars != nullptr) return gsb::fail(GSB_INVALID_ARGUMENT, "covars: Fisher needs scales");
+  gsb::kernels().fisher(o, *buffers);
+  return GSB_OK;
+}
+
+int32_t gsb_raster_visible(const gsb_raster_options* options, const gsb_raster_buffers* buffers, uint8_t* visible) {
+  RasterOptions o = {};
+  if (const int status = gsb::convert(options, buffers, o)) return status;
+  if (o.cameras != 1) return gsb::fail(GSB_INVALID_ARGUMENT, "cameras: expected 1, got %d", o.cameras);
+  if (const int status = gsb::check_cameras(o, *buffers)) return status;
+  if (!gsb::kernels().visible(o, *buffers, visible)) return gsb::explain_refusal(o, *buffers);
   return GSB_OK;
 }
 

@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define GSB_ABI_VERSION 1
+#define GSB_ABI_VERSION 2
 #define GSB_API __attribute__((visibility("default")))
 
 enum {
@@ -32,7 +32,9 @@ GSB_API const char* gsb_cpu_isa(void);
 GSB_API int32_t gsb_cpu_set_isa(const char* name);
 
 /* ---- The rasterizer -------------------------------------------------------------------------------------------------
- * Stages: project_forward, bin, blend_forward; blend_backward, project_backward. All work on one set of buffers.
+ * Stages: project_forward, bin, blend_forward; blend_backward, project_backward; and fisher, after blend_forward. All
+ * work on one set of buffers. What is drawn are either the RGB colors of the projection or, if `channels` is not 0, rows
+ * of `features`.
  */
 
 typedef struct gsb_raster_options {
@@ -42,10 +44,14 @@ typedef struct gsb_raster_options {
   int32_t width, height;
   int32_t color_bases;       /* SH coefficients per channel in memory; 0: colors are given directly */
   int32_t sh_degree;         /* degree to evaluate; (degree + 1)^2 <= color_bases */
-  int32_t colors_per_camera; /* direct colors are [C, G, 3] */
+  int32_t colors_per_camera; /* colors have a leading dimension C */
+  int32_t channels;          /* of features; 0: the three colors of the projection are drawn */
   int32_t packed;
+  int32_t antialiased;
+  int32_t separate_cameras;  /* project_backward leaves each camera's gradients apart: grad_* have a leading C */
   int32_t threads;
   float near_plane, far_plane, eps2d;
+  float radius_clip;         /* Gaussians whose radii are both at most this are not drawn, pixels */
 } gsb_raster_options;
 
 typedef struct gsb_raster_sizes {
@@ -56,6 +62,7 @@ typedef struct gsb_raster_sizes {
   int64_t tiles;              /* per camera */
   int64_t tile_count_size; /* 4-byte numbers in tile_counts, for all threads */
   int64_t tile_id_padding;    /* tile_ids is written this far past its last entry */
+  int64_t forward_scratch_floats; /* of thread_scratch, per thread, in blend_forward */
 } gsb_raster_sizes;
 
 typedef struct gsb_screen_record gsb_screen_record; /* 64 bytes */
@@ -69,19 +76,22 @@ typedef struct gsb_raster_buffers {
   uint32_t struct_size;
   /* Inputs. */
   const float* means;           /* [G, 3] */
-  const float* quats;           /* [G, 4] */
-  const float* scales;          /* [G, 3] */
+  const float* quats;           /* [G, 4] or null */
+  const float* scales;          /* [G, 3] or null */
+  const float* covars;          /* [G, 3, 3] or null; if given, quats and scales are not read */
   const float* opacities;       /* [G] */
-  const float* colors;          /* SH [G, K, 3], or direct [G, 3] or [C, G, 3] */
+  const float* colors;          /* SH [(C,) G, K, 3], or direct [(C,) G, 3]; null: none are evaluated */
   const float* viewmats;        /* [C, 4, 4] */
   const float* intrinsics;      /* [C, 3, 3] */
-  const float* backgrounds;     /* [C, 3] or null */
+  const float* features;        /* [S, channels], if channels is not 0 */
+  const float* backgrounds;     /* [C, channels or 3] or null */
+  const uint8_t* masks;         /* [C, H, W] or null; nothing is drawn where 0 */
   /* Per projection. */
   float* means2d;               /* [S, 2] */
   float* depths;                /* [S] */
   float* conics;                /* [S, 3] */
-  float* slot_colors;           /* [S, 3] */
-  float* slot_opacities;        /* [S] */
+  float* slot_colors;           /* [S, 3] or null */
+  float* slot_opacities;        /* [S]; what is blended, antialiasing included */
   int32_t* radii;               /* [S, 2] */
   int64_t* camera_ids;          /* [R], packed only */
   int64_t* gaussian_ids;        /* [R], packed only */
@@ -100,24 +110,39 @@ typedef struct gsb_raster_buffers {
   void* hit_masks;              /* [pairs] of the instruction set's block masks */
   int64_t* tile_hits;           /* [C, tiles]: entries with a hit */
   /* Output. */
-  float* image;                 /* [C, H, W, 3] */
+  float* image;                 /* [C, H, W, channels or 3] */
   float* alpha;                 /* [C, H, W] */
+  float* distortion;            /* [C, H, W] or null, with median_slots: the sum of w_i w_j |z_i - z_j| */
+  int64_t* median_slots;        /* [C, H, W]: row of the last Gaussian drawn where T > 0.5; -1: none */
+  /* Statistics, all or none (null); [S] each. */
+  int32_t* hits;                /* pixels drawn */
+  float* weight;                /* sum of alpha T */
+  float* opacity_transmittance; /* sum of opacity T over the pixels drawn */
+  float* max_weight;            /* largest alpha T */
+  int32_t* dominant;            /* pixels where alpha T is the largest */
+  float* statistic_rows;        /* [largest camera's pair bound, 8], scratch */
+  float* fisher;                /* [S, 21], for gsb_raster_fisher */
   /* Backward. */
-  const float* grad_image;      /* [C, H, W, 3] */
+  const float* grad_image;      /* [C, H, W, channels or 3] */
   const float* grad_alpha;      /* [C, H, W] or null */
-  float* gradient_rows;         /* [largest camera's pair bound, 16], scratch */
+  const float* grad_distortion; /* [C, H, W] or null */
+  float* gradient_rows;         /* [largest camera's pair bound, 16], scratch; also of fisher */
   float* thread_scratch;        /* [threads, scratch_floats], scratch */
   int64_t scratch_floats;
   float* grad_means2d;          /* [S, 2] */
+  float* grad_means2d_abs;      /* [S, 2] or null: sums of absolute values over pixels */
   float* grad_conics;           /* [S, 3] */
-  float* grad_slot_colors;      /* [S, 3] */
+  float* grad_slot_colors;      /* [S, channels or 3] out of blend_backward; [S, 3] or null into project_backward */
   float* grad_slot_opacities;   /* [S] */
-  const float* grad_depths;     /* [S] or null */
+  float* grad_depths;           /* [S] or null: out of blend_backward with grad_distortion; into project_backward */
   float* grad_means;            /* [G, 3] */
-  float* grad_quats;            /* [G, 4] */
-  float* grad_scales;           /* [G, 3] */
+  float* grad_quats;            /* [G, 4] or null, like quats */
+  float* grad_scales;           /* [G, 3] or null, like scales */
+  float* grad_covars;           /* [G, 3, 3] or null, like covars */
   float* grad_opacities;        /* [G] */
   float* grad_colors;           /* like colors */
+  float* grad_viewmats;         /* [C, 4, 4] or null */
+  float* camera_rows;           /* [C, chunks, 12], scratch, with grad_viewmats */
 } gsb_raster_buffers;
 
 GSB_API int32_t gsb_raster_get_sizes(const gsb_raster_options* options, gsb_raster_sizes* sizes);
@@ -126,13 +151,21 @@ GSB_API int32_t gsb_raster_get_sizes(const gsb_raster_options* options, gsb_rast
 GSB_API int32_t gsb_raster_project_forward(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
 /* Fills pair_ranges, tile_starts and tile_entries. */
 GSB_API int32_t gsb_raster_bin(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
-/* Fills image, alpha, hit_masks and tile_hits; *scratch_floats is what each thread needs in thread_scratch to go back. */
+/* Fills image, alpha, hit_masks, tile_hits and what else is not null; *scratch_floats is what each thread needs in
+ * thread_scratch to go back. */
 GSB_API int32_t gsb_raster_blend_forward(const gsb_raster_options* options, const gsb_raster_buffers* buffers,
                                          int64_t* scratch_floats);
 /* Fills the gradients of the per-projection arrays. */
 GSB_API int32_t gsb_raster_blend_backward(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
 /* Fills the gradients of the inputs from those of the per-projection arrays. */
 GSB_API int32_t gsb_raster_project_backward(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
+/* Fills `fisher`: per Gaussian and camera the upper triangle of the sum over pixels and channels of g g^T, with g the
+ * derivative of a pixel's channel by the mean and the scale, features held fixed. Not with covars. */
+GSB_API int32_t gsb_raster_fisher(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
+/* Which of the Gaussians (means, quats, scales, one camera) would be drawn if they were opaque: 0 or 1 in visible[G].
+ * Refuses inputs like project_forward. */
+GSB_API int32_t gsb_raster_visible(const gsb_raster_options* options, const gsb_raster_buffers* buffers,
+                                   uint8_t* visible);
 
 /* ---- Image loss (capi_image.cpp) ---- */
 

@@ -13,14 +13,16 @@ struct KernelTable {
   const char* name;
   int lanes;
 
-  // Rasterizer (csrc/cpu/{project,bin,blend,blend_backward}.inc).
+  // Rasterizer (csrc/cpu/{project,project_backward,bin,blend,blend_backward,fisher}.inc).
   int block_mask_bytes;
   bool (*project_forward)(const RasterOptions&, const RasterBuffers&);  // false: an input was refused
   void (*bin)(const RasterOptions&, const RasterBuffers&);
   void (*blend_forward)(const RasterOptions&, const RasterBuffers&);
-  int64_t (*backward_scratch_floats)(int64_t most_hits);
+  int64_t (*backward_scratch_floats)(const RasterOptions&, int64_t most_hits);
   void (*blend_backward)(const RasterOptions&, const RasterBuffers&);
   void (*project_backward)(const RasterOptions&, const RasterBuffers&);
+  void (*fisher)(const RasterOptions&, const RasterBuffers&);
+  bool (*visible)(const RasterOptions&, const RasterBuffers&, uint8_t* visible);
 
   // Training (csrc/cpu/{image,adam}.inc).
   void (*image_loss)(const ImageLoss&);

@@ -45,6 +45,9 @@ constexpr int kChunk = 2048;
 
 // Gradient row of a pair: sums over the tile's pixels, in an order of the instruction set's own.
 constexpr int kRowFloats = 16;
+// Statistics of a pair: hits, sum of weights, sum of transmittances, largest weight, dominant.
+constexpr int kStatisticFloats = 8;
+constexpr int kFisherFloats = 21;
 
 struct RasterOptions {
   int64_t gaussians;
@@ -53,9 +56,12 @@ struct RasterOptions {
   int32_t color_bases;  // coefficients per channel in memory; 0: colors are given directly
   int32_t sh_degree;
   bool colors_per_camera;
-  bool packed;
+  int32_t channels;  // of features; 0: the projection's colors are drawn
+  bool packed, antialiased, separate_cameras;
   int32_t threads;
-  float near_plane, far_plane, eps2d;
+  float near_plane, far_plane, eps2d, radius_clip;
+
+  GSB_HD int32_t drawn_channels() const { return channels == 0 ? 3 : channels; }
 
   GSB_HD int64_t chunks() const { return (gaussians + kChunk - 1) / kChunk; }
   GSB_HD int64_t records_per_camera() const { return chunks() * kChunk; }

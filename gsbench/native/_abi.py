@@ -6,7 +6,7 @@ import ctypes
 from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_uint32, c_void_p
 from typing import Any, ClassVar, Final
 
-ABI_VERSION: Final = 1
+ABI_VERSION: Final = 2
 
 OK: Final = 0
 INVALID_ARGUMENT: Final = 1
@@ -32,11 +32,15 @@ class RasterOptions(_Struct):
         ("color_bases", c_int32),
         ("sh_degree", c_int32),
         ("colors_per_camera", c_int32),
+        ("channels", c_int32),
         ("packed", c_int32),
+        ("antialiased", c_int32),
+        ("separate_cameras", c_int32),
         ("threads", c_int32),
         ("near_plane", c_float),
         ("far_plane", c_float),
         ("eps2d", c_float),
+        ("radius_clip", c_float),
     ]
 
 
@@ -51,6 +55,7 @@ class RasterSizes(_Struct):
         ("tiles", c_int64),
         ("tile_count_size", c_int64),
         ("tile_id_padding", c_int64),
+        ("forward_scratch_floats", c_int64),
     ]
 
 
@@ -62,11 +67,14 @@ class RasterBuffers(_Struct):
         ("means", c_void_p),
         ("quats", c_void_p),
         ("scales", c_void_p),
+        ("covars", c_void_p),
         ("opacities", c_void_p),
         ("colors", c_void_p),
         ("viewmats", c_void_p),
         ("intrinsics", c_void_p),
+        ("features", c_void_p),
         ("backgrounds", c_void_p),
+        ("masks", c_void_p),
         ("means2d", c_void_p),
         ("depths", c_void_p),
         ("conics", c_void_p),
@@ -90,12 +98,23 @@ class RasterBuffers(_Struct):
         ("tile_hits", c_void_p),
         ("image", c_void_p),
         ("alpha", c_void_p),
+        ("distortion", c_void_p),
+        ("median_slots", c_void_p),
+        ("hits", c_void_p),
+        ("weight", c_void_p),
+        ("opacity_transmittance", c_void_p),
+        ("max_weight", c_void_p),
+        ("dominant", c_void_p),
+        ("statistic_rows", c_void_p),
+        ("fisher", c_void_p),
         ("grad_image", c_void_p),
         ("grad_alpha", c_void_p),
+        ("grad_distortion", c_void_p),
         ("gradient_rows", c_void_p),
         ("thread_scratch", c_void_p),
         ("scratch_floats", c_int64),
         ("grad_means2d", c_void_p),
+        ("grad_means2d_abs", c_void_p),
         ("grad_conics", c_void_p),
         ("grad_slot_colors", c_void_p),
         ("grad_slot_opacities", c_void_p),
@@ -103,8 +122,11 @@ class RasterBuffers(_Struct):
         ("grad_means", c_void_p),
         ("grad_quats", c_void_p),
         ("grad_scales", c_void_p),
+        ("grad_covars", c_void_p),
         ("grad_opacities", c_void_p),
         ("grad_colors", c_void_p),
+        ("grad_viewmats", c_void_p),
+        ("camera_rows", c_void_p),
     ]
 
 
@@ -132,6 +154,8 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     ),
     "gsb_raster_blend_backward": _RASTER_STAGE,
     "gsb_raster_project_backward": _RASTER_STAGE,
+    "gsb_raster_fisher": _RASTER_STAGE,
+    "gsb_raster_visible": (c_int32, (POINTER(RasterOptions), POINTER(RasterBuffers), c_void_p)),
     # Image loss
     "gsb_image_loss_sizes": (c_int32, (c_int64, c_int64, c_int32, c_void_p)),
     "gsb_image_loss_run": (

@@ -7,6 +7,7 @@ what passes between them; inputs and results belong to the caller.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -18,8 +19,20 @@ from gsbench.native._check import pointer
 from gsbench.native._library import call
 from gsbench.native._pool import Lease
 
-#: Floats in the gradient row of a pair of a Gaussian and a tile.
+#: Floats in the gradient row of a pair of a Gaussian and a tile, and in its row of statistics.
 _ROW_FLOATS: Final = 16
+_STATISTIC_FLOATS: Final = 8
+#: The upper triangle of a 6 x 6 matrix.
+FISHER_VALUES: Final = 21
+
+#: Statistics of `Blended`, with their types.
+STATISTICS: Final = {
+    "hits": torch.int32,
+    "weight": torch.float32,
+    "opacity_transmittance": torch.float32,
+    "max_weight": torch.float32,
+    "dominant": torch.int32,
+}
 
 
 @dataclass(frozen=True)
@@ -35,9 +48,29 @@ class RasterSettings:
     near_plane: float
     far_plane: float
     eps2d: float
+    radius_clip: float
+    antialiased: bool
     sh_degree: int | None
     packed: bool
     threads: int
+
+
+class InputTensors(NamedTuple):
+    """N Gaussians and C cameras, all float32 on the CPU and contiguous.
+
+    means [N, 3]; quats [N, 4] and scales [N, 3], or covars [N, 3, 3]; opacities [N]; colors: spherical harmonics
+    [N, K, 3] or [C, N, K, 3], direct [N, 3] or [C, N, 3], or None if the projection has no colors to evaluate;
+    viewmats [C, 4, 4]; Ks [C, 3, 3].
+    """
+
+    means: Tensor
+    quats: Tensor | None
+    scales: Tensor | None
+    covars: Tensor | None
+    opacities: Tensor
+    colors: Tensor | None
+    viewmats: Tensor
+    Ks: Tensor
 
 
 class Projected(NamedTuple):
@@ -46,81 +79,138 @@ class Projected(NamedTuple):
     means2d: Tensor  # float32 [S, 2]
     depths: Tensor  # float32 [S]
     conics: Tensor  # float32 [S, 3]
-    colors: Tensor  # float32 [S, 3]
-    opacities: Tensor  # float32 [S]
+    colors: Tensor | None  # float32 [S, 3]
+    opacities: Tensor  # float32 [S]; what is blended, antialiasing included
     radii: Tensor  # int32 [S, 2]
     camera_ids: Tensor | None  # int64 [R]
     gaussian_ids: Tensor | None  # int64 [R]
 
 
-class InputTensors(NamedTuple):
-    """N Gaussians and C cameras, all float32 on the CPU and contiguous.
+class Canvas(NamedTuple):
+    """What is drawn where.
 
-    means [N, 3]; quats [N, 4]; scales [N, 3]; opacities [N]; colors SH [N, K, 3], or direct [N, 3] or [C, N, 3];
-    viewmats [C, 4, 4]; Ks [C, 3, 3].
+    features: float32 [S, D], or None for the projection's colors (D = 3); backgrounds: float32 [C, D], or None for
+    black; masks: uint8 [C, H, W], 0 where nothing is to be drawn, or None.
     """
 
-    means: Tensor
-    quats: Tensor
-    scales: Tensor
+    features: Tensor | None
+    backgrounds: Tensor | None
+    masks: Tensor | None
+
+
+class Blended(NamedTuple):
+    """image float32 [C, H, W, D]; alpha float32 [C, H, W, 1]; if asked for, distortion float32 [C, H, W, 1] with
+    median_slots int64 [C, H, W] (-1: none), and the `STATISTICS`, [S] each.
+    """
+
+    image: Tensor
+    alpha: Tensor
+    distortion: Tensor | None
+    median_slots: Tensor | None
+    statistics: dict[str, Tensor]
+
+
+class SlotGradients(NamedTuple):
+    """Gradients of per-projection arrays: means2d [S, 2], conics [S, 3], colors or features [S, D], opacities [S],
+    depths [S] or None, and sums of absolute values over pixels for means2d [S, 2], or None.
+    """
+
+    means2d: Tensor
+    conics: Tensor
+    features: Tensor | None
     opacities: Tensor
-    colors: Tensor
-    viewmats: Tensor
-    Ks: Tensor
+    depths: Tensor | None
+    means2d_abs: Tensor | None = None
 
 
-def _addresses(tensors: dict[str, Tensor]) -> dict[str, ctypes.c_void_p]:
-    return {name: ctypes.c_void_p(tensor.data_ptr()) for name, tensor in tensors.items()}
+class InputGradients(NamedTuple):
+    """Gradients of `InputTensors`, in their shapes; with a leading C if the cameras are kept apart."""
+
+    means: Tensor
+    quats: Tensor | None
+    scales: Tensor | None
+    covars: Tensor | None
+    opacities: Tensor
+    colors: Tensor | None
+    viewmats: Tensor | None
+
+
+def _addresses(tensors: Mapping[str, Tensor | None]) -> dict[str, ctypes.c_void_p]:
+    return {name: ctypes.c_void_p(tensor.data_ptr()) for name, tensor in tensors.items() if tensor is not None}
+
+
+def _options(inputs: InputTensors, settings: RasterSettings) -> _abi.RasterOptions:
+    colors, sh_degree = inputs.colors, settings.sh_degree
+    return _abi.RasterOptions(
+        cameras=int(inputs.viewmats.shape[0]),
+        gaussians=int(inputs.means.shape[0]),
+        width=settings.width,
+        height=settings.height,
+        color_bases=0 if sh_degree is None or colors is None else int(colors.shape[-2]),
+        sh_degree=sh_degree or 0,
+        colors_per_camera=int(colors is not None and colors.ndim == (3 if sh_degree is None else 4)),
+        packed=int(settings.packed),
+        antialiased=int(settings.antialiased),
+        threads=settings.threads,
+        near_plane=settings.near_plane,
+        far_plane=settings.far_plane,
+        eps2d=settings.eps2d,
+        radius_clip=settings.radius_clip,
+    )
+
+
+def _input_pointers(inputs: InputTensors) -> dict[str, ctypes.c_void_p]:
+    n, c, f32 = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0]), torch.float32
+    fields = {
+        "means": pointer("means", inputs.means, f32, (n, 3)),
+        "opacities": pointer("opacities", inputs.opacities, f32, (n,)),
+        "viewmats": pointer("viewmats", inputs.viewmats, f32, (c, 4, 4)),
+        "intrinsics": pointer("Ks", inputs.Ks, f32, (c, 3, 3)),
+    }
+    if inputs.covars is not None:
+        fields["covars"] = pointer("covars", inputs.covars, f32, (n, 3, 3))
+    else:
+        if inputs.quats is None or inputs.scales is None:
+            raise ValueError("quats, scales: expected both where covars are not given")
+        fields["quats"] = pointer("quats", inputs.quats, f32, (n, 4))
+        fields["scales"] = pointer("scales", inputs.scales, f32, (n, 3))
+    if inputs.colors is not None:
+        fields["colors"] = pointer("colors", inputs.colors, f32, inputs.colors.shape)
+    return fields
 
 
 class Rasterizer:
-    """The state of one rasterization. Stages in order: `project`, `blend`, `blend_backward`, `project_backward`."""
+    """The state of one rasterization. Stages in order: `project`, `blend`, `blend_backward`, `project_backward`;
+    `fisher` any time after `blend`.
+    """
 
     def __init__(self, inputs: InputTensors, settings: RasterSettings) -> None:
-        gaussians, cameras = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0])
-        per_camera = settings.sh_degree is None and inputs.colors.ndim == 3
-        self._options = _abi.RasterOptions(
-            cameras=cameras,
-            gaussians=gaussians,
-            width=settings.width,
-            height=settings.height,
-            color_bases=0 if settings.sh_degree is None else int(inputs.colors.shape[1]),
-            sh_degree=settings.sh_degree or 0,
-            colors_per_camera=int(per_camera),
-            packed=int(settings.packed),
-            threads=settings.threads,
-            near_plane=settings.near_plane,
-            far_plane=settings.far_plane,
-            eps2d=settings.eps2d,
-        )
+        self._options = _options(inputs, settings)
         self._settings = settings
-        self._color_shape = list(inputs.colors.shape)
-        self._gaussians, self._cameras = gaussians, cameras
-        self._sizes = _abi.RasterSizes()
-        call("gsb_raster_get_sizes", ctypes.byref(self._options), ctypes.byref(self._sizes))
+        self._gaussians, self._cameras = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0])
+        self._sizes = self._get_sizes()
         # Buffers that outlive a stage, by field of gsb_raster_buffers.
         self._kept: dict[str, Tensor] = {}
         self._lease = Lease()
         self._scratch_floats = 0
         self._slots = 0
 
-    def _input_pointers(self, inputs: InputTensors) -> dict[str, ctypes.c_void_p]:
-        n, c = self._gaussians, self._cameras
-        f32 = torch.float32
-        return {
-            "means": pointer("means", inputs.means, f32, (n, 3)),
-            "quats": pointer("quats", inputs.quats, f32, (n, 4)),
-            "scales": pointer("scales", inputs.scales, f32, (n, 3)),
-            "opacities": pointer("opacities", inputs.opacities, f32, (n,)),
-            "colors": pointer("colors", inputs.colors, f32, self._color_shape),
-            "viewmats": pointer("viewmats", inputs.viewmats, f32, (c, 4, 4)),
-            "intrinsics": pointer("Ks", inputs.Ks, f32, (c, 3, 3)),
-        }
+    def _get_sizes(self) -> _abi.RasterSizes:
+        sizes = _abi.RasterSizes()
+        call("gsb_raster_get_sizes", ctypes.byref(self._options), ctypes.byref(sizes))
+        return sizes
 
-    def _call(self, stage: str, fields: dict[str, ctypes.c_void_p], *extra: object) -> None:
-        kept = _addresses(self._kept)
-        buffers = _abi.RasterBuffers(**kept, **fields, scratch_floats=self._scratch_floats)
+    def _call(
+        self, stage: str, fields: dict[str, ctypes.c_void_p], *extra: object, scratch_floats: int | None = None
+    ) -> None:
+        floats = self._scratch_floats if scratch_floats is None else scratch_floats
+        buffers = _abi.RasterBuffers(**_addresses(self._kept), **fields, scratch_floats=floats)
         call(f"gsb_raster_{stage}", ctypes.byref(self._options), ctypes.byref(buffers), *extra)
+
+    @property
+    def _most_pairs(self) -> int:
+        """The largest pair bound of a camera."""
+        return int(self._kept["entry_offsets"].diff().max()) if self._cameras else 0
 
     def project(self, inputs: InputTensors) -> Projected:
         """Project every Gaussian for every camera.
@@ -141,16 +231,15 @@ class Rasterizer:
             "means2d": torch.empty(capacity, 2),
             "depths": torch.empty(capacity),
             "conics": torch.empty(capacity, 3),
-            "slot_colors": torch.empty(capacity, 3),
             "slot_opacities": torch.empty(capacity),
             "radii": torch.empty(capacity, 2, dtype=torch.int32),
         }
+        if inputs.colors is not None:
+            slots["slot_colors"] = torch.empty(capacity, 3)
         if packed:
             slots["camera_ids"] = torch.empty(capacity, dtype=torch.int64)
             slots["gaussian_ids"] = torch.empty(capacity, dtype=torch.int64)
-        fields = self._input_pointers(inputs)
-        fields.update(_addresses(slots))
-        self._call("project_forward", fields)
+        self._call("project_forward", {**_input_pointers(inputs), **_addresses(slots)})
         visible = int(self._kept["chunk_ranks"][-1, -1]) if c else 0
         self._slots = visible if packed else capacity
         rows = {name: tensor[: self._slots] for name, tensor in slots.items()}
@@ -158,7 +247,7 @@ class Rasterizer:
             rows["means2d"],
             rows["depths"],
             rows["conics"],
-            rows["slot_colors"],
+            rows.get("slot_colors"),
             rows["slot_opacities"],
             rows["radii"],
             rows.get("camera_ids"),
@@ -167,105 +256,198 @@ class Rasterizer:
 
     def _bin(self) -> None:
         c, sizes, kept = self._cameras, self._sizes, self._kept
-        offsets = kept["entry_offsets"]
-        most_pairs = int(offsets.diff().max()) if c else 0
         ranks = kept["chunk_ranks"]
         most_visible = int((ranks[:, -1] - ranks[:, 0]).max()) if c else 0
         kept["pair_ranges"] = self._lease.empty(c * sizes.records_per_camera, 2, dtype=torch.int32)
         kept["tile_starts"] = torch.empty(c, sizes.tiles + 1, dtype=torch.int64)
-        kept["tile_entries"] = self._lease.empty(int(offsets[-1]), 2, dtype=torch.int32)
+        kept["tile_entries"] = self._lease.empty(int(kept["entry_offsets"][-1]), 2, dtype=torch.int32)
         with Lease() as lease:
             scratch = {
-                "tile_ids": lease.empty(most_pairs + sizes.tile_id_padding, dtype=torch.int32),
+                "tile_ids": lease.empty(self._most_pairs + sizes.tile_id_padding, dtype=torch.int32),
                 "sort_keys": lease.empty(2, most_visible, dtype=torch.int32),
                 "sort_records": lease.empty(2, most_visible, dtype=torch.int32),
                 "tile_counts": lease.empty(sizes.tile_count_size, dtype=torch.int32),
             }
             self._call("bin", _addresses(scratch))
 
-    def blend(self, backgrounds: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Draw. Returns the image float32 [C, H, W, 3] and its alpha float32 [C, H, W, 1].
+    def _canvas_pointers(self, canvas: Canvas) -> dict[str, ctypes.c_void_p]:
+        c, channels = self._cameras, self._options.channels or 3
+        fields = {}
+        if canvas.features is not None:
+            fields["features"] = pointer("features", canvas.features, torch.float32, (self._slots, channels))
+        if canvas.backgrounds is not None:
+            fields["backgrounds"] = pointer("backgrounds", canvas.backgrounds, torch.float32, (c, channels))
+        if canvas.masks is not None:
+            shape = (c, self._settings.height, self._settings.width)
+            fields["masks"] = pointer("masks", canvas.masks, torch.uint8, shape)
+        return fields
 
-        `backgrounds` is float32 [C, 3], or None for black.
-        """
-        c, width, height = self._cameras, self._settings.width, self._settings.height
+    def blend(self, canvas: Canvas, *, statistics: bool = False, surface: bool = False) -> Blended:
+        """Draw. `surface` asks for distortion and median_slots."""
+        c, width, height, s = self._cameras, self._settings.width, self._settings.height, self._slots
+        self._options.channels = 0 if canvas.features is None else int(canvas.features.shape[1])
+        self._sizes = self._get_sizes()
         self._bin()
         pairs = int(self._kept["entry_offsets"][-1])
         self._kept["hit_masks"] = self._lease.empty(pairs * self._sizes.block_mask_bytes, dtype=torch.uint8)
         self._kept["tile_hits"] = torch.empty(c, self._sizes.tiles, dtype=torch.int64)
-        image = torch.empty(c, height, width, 3)
-        alpha = torch.empty(c, height, width, 1)
-        fields = {"image": ctypes.c_void_p(image.data_ptr()), "alpha": ctypes.c_void_p(alpha.data_ptr())}
-        if backgrounds is not None:
-            fields["backgrounds"] = pointer("backgrounds", backgrounds, torch.float32, (c, 3))
-        scratch_floats = ctypes.c_int64()
-        self._call("blend_forward", fields, ctypes.byref(scratch_floats))
-        self._scratch_floats = scratch_floats.value
-        return image, alpha
-
-    def blend_backward(
-        self, backgrounds: Tensor | None, grad_image: Tensor, grad_alpha: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of means2d [S, 2], conics [S, 3], colors [S, 3] and opacities [S]."""
-        c, width, height = self._cameras, self._settings.width, self._settings.height
-        offsets = self._kept["entry_offsets"]
-        most_pairs = int(offsets.diff().max()) if c else 0
-        grads = {
-            "grad_means2d": torch.empty(self._slots, 2),
-            "grad_conics": torch.empty(self._slots, 3),
-            "grad_slot_colors": torch.empty(self._slots, 3),
-            "grad_slot_opacities": torch.empty(self._slots),
+        outputs: dict[str, Tensor] = {
+            "image": torch.empty(c, height, width, self._options.channels or 3),
+            "alpha": torch.empty(c, height, width, 1),
         }
-        fields = _addresses(grads)
-        fields["grad_image"] = pointer("gradient of the image", grad_image, torch.float32, (c, height, width, 3))
-        if grad_alpha is not None:
-            fields["grad_alpha"] = pointer("gradient of alpha", grad_alpha, torch.float32, (c, height, width, 1))
-        if backgrounds is not None:
-            fields["backgrounds"] = pointer("backgrounds", backgrounds, torch.float32, (c, 3))
+        if surface:
+            outputs["distortion"] = torch.empty(c, height, width, 1)
+            outputs["median_slots"] = torch.empty(c, height, width, dtype=torch.int64)
+        if statistics:
+            outputs.update({name: torch.empty(s, dtype=dtype) for name, dtype in STATISTICS.items()})
+        scratch_floats = ctypes.c_int64()
         with Lease() as lease:
-            scratch = {
-                "gradient_rows": lease.empty(most_pairs * _ROW_FLOATS),
+            per_thread = self._sizes.forward_scratch_floats
+            scratch = {"thread_scratch": lease.empty(self._settings.threads * per_thread)}
+            if statistics:
+                scratch["statistic_rows"] = lease.empty(self._most_pairs * _STATISTIC_FLOATS)
+            fields = {**self._canvas_pointers(canvas), **_addresses(outputs), **_addresses(scratch)}
+            self._call("blend_forward", fields, ctypes.byref(scratch_floats), scratch_floats=per_thread)
+        self._scratch_floats = scratch_floats.value
+        return Blended(
+            outputs["image"],
+            outputs["alpha"],
+            outputs.get("distortion"),
+            outputs.get("median_slots"),
+            {name: outputs[name] for name in STATISTICS if name in outputs},
+        )
+
+    def _backward_scratch(self, lease: Lease) -> dict[str, ctypes.c_void_p]:
+        return _addresses(
+            {
+                "gradient_rows": lease.empty(self._most_pairs * _ROW_FLOATS),
                 "thread_scratch": lease.empty(self._settings.threads * self._scratch_floats),
             }
-            self._call("blend_backward", {**fields, **_addresses(scratch)})
-        return (
+        )
+
+    def blend_backward(
+        self,
+        canvas: Canvas,
+        grad_image: Tensor,
+        grad_alpha: Tensor | None = None,
+        grad_distortion: Tensor | None = None,
+        *,
+        absolute: bool = False,
+    ) -> SlotGradients:
+        """Gradients of the per-projection arrays; that of depths only with `grad_distortion`, and the absolute sums
+        only if asked for.
+        """
+        c, width, height, s = self._cameras, self._settings.width, self._settings.height, self._slots
+        channels, f32 = self._options.channels or 3, torch.float32
+        grads = {
+            "grad_means2d": torch.empty(s, 2),
+            "grad_conics": torch.empty(s, 3),
+            "grad_slot_colors": torch.empty(s, channels),
+            "grad_slot_opacities": torch.empty(s),
+        }
+        if absolute:
+            grads["grad_means2d_abs"] = torch.empty(s, 2)
+        fields = self._canvas_pointers(canvas)
+        fields["grad_image"] = pointer("gradient of the image", grad_image, f32, (c, height, width, channels))
+        if grad_alpha is not None:
+            fields["grad_alpha"] = pointer("gradient of alpha", grad_alpha, f32, (c, height, width, 1))
+        if grad_distortion is not None:
+            shape = (c, height, width, 1)
+            fields["grad_distortion"] = pointer("gradient of distortion", grad_distortion, f32, shape)
+            grads["grad_depths"] = torch.empty(s)
+        with Lease() as lease:
+            self._call("blend_backward", {**fields, **_addresses(grads), **self._backward_scratch(lease)})
+        return SlotGradients(
             grads["grad_means2d"],
             grads["grad_conics"],
             grads["grad_slot_colors"],
             grads["grad_slot_opacities"],
+            grads.get("grad_depths"),
+            grads.get("grad_means2d_abs"),
         )
 
     def project_backward(
-        self,
-        inputs: InputTensors,
-        grad_means2d: Tensor,
-        grad_conics: Tensor,
-        grad_colors: Tensor,
-        grad_opacities: Tensor,
-        grad_depths: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of means, quats, scales, opacities and colors, in their shapes."""
-        s, f32 = self._slots, torch.float32
+        self, inputs: InputTensors, slots: SlotGradients, *, viewmats: bool = False, separate_cameras: bool = False
+    ) -> InputGradients:
+        """Gradients of the inputs; of viewmats only if asked for. `slots.features` are those of the projection's
+        colors [S, 3], or None.
+        """
+        s, f32, c = self._slots, torch.float32, self._cameras
+        per_camera = (c,) if separate_cameras else ()
+
+        def like(tensor: Tensor | None, apart: bool = True) -> Tensor | None:
+            return None if tensor is None else torch.empty(*(per_camera if apart else ()), *tensor.shape)
+
+        colors = inputs.colors if slots.features is not None else None
+        with_covars = inputs.covars is not None
         grads = {
-            "grad_means": torch.empty_like(inputs.means),
-            "grad_quats": torch.empty_like(inputs.quats),
-            "grad_scales": torch.empty_like(inputs.scales),
-            "grad_opacities": torch.empty_like(inputs.opacities),
-            "grad_colors": torch.empty_like(inputs.colors),
+            "grad_means": like(inputs.means),
+            "grad_quats": None if with_covars else like(inputs.quats),
+            "grad_scales": None if with_covars else like(inputs.scales),
+            "grad_covars": like(inputs.covars),
+            "grad_opacities": like(inputs.opacities),
+            "grad_colors": like(colors, apart=not self._options.colors_per_camera),
+            "grad_viewmats": torch.empty(c, 4, 4) if viewmats else None,
         }
-        fields = self._input_pointers(inputs)
-        fields.update(_addresses(grads))
-        fields["grad_means2d"] = pointer("gradient of means2d", grad_means2d, f32, (s, 2))
-        fields["grad_conics"] = pointer("gradient of conics", grad_conics, f32, (s, 3))
-        fields["grad_slot_colors"] = pointer("gradient of colors", grad_colors, f32, (s, 3))
-        fields["grad_slot_opacities"] = pointer("gradient of opacities", grad_opacities, f32, (s,))
-        if grad_depths is not None:
-            fields["grad_depths"] = pointer("gradient of depths", grad_depths, f32, (s,))
-        self._call("project_backward", fields)
-        return (
-            grads["grad_means"],
+        fields = {**_input_pointers(inputs), **_addresses(grads)}
+        fields["grad_means2d"] = pointer("gradient of means2d", slots.means2d, f32, (s, 2))
+        fields["grad_conics"] = pointer("gradient of conics", slots.conics, f32, (s, 3))
+        fields["grad_slot_opacities"] = pointer("gradient of opacities", slots.opacities, f32, (s,))
+        if slots.features is not None:
+            fields["grad_slot_colors"] = pointer("gradient of colors", slots.features, f32, (s, 3))
+        if slots.depths is not None:
+            fields["grad_depths"] = pointer("gradient of depths", slots.depths, f32, (s,))
+        self._options.separate_cameras = int(separate_cameras)
+        with Lease() as lease:
+            if viewmats:
+                fields.update(_addresses({"camera_rows": lease.empty(c, self._sizes.chunks, 12)}))
+            self._call("project_backward", fields)
+        means, opacities = grads["grad_means"], grads["grad_opacities"]
+        assert means is not None
+        assert opacities is not None
+        return InputGradients(
+            means,
             grads["grad_quats"],
             grads["grad_scales"],
-            grads["grad_opacities"],
+            grads["grad_covars"],
+            opacities,
             grads["grad_colors"],
+            grads["grad_viewmats"],
         )
+
+    def fisher(self, inputs: InputTensors, canvas: Canvas) -> Tensor:
+        """Fisher information of position and scale, float32 [S, 21]: the upper triangle, row by row, of the sum over
+        pixels and channels of g g^T, with g the derivative by (mean, scale), features held fixed.
+
+        Raises:
+            ValueError: if the inputs have covars.
+        """
+        result = torch.empty(self._slots, FISHER_VALUES)
+        fields = {**_input_pointers(inputs), **self._canvas_pointers(canvas), **_addresses({"fisher": result})}
+        with Lease() as lease:
+            self._call("fisher", {**fields, **self._backward_scratch(lease)})
+        return result
+
+
+def visible(
+    means: Tensor, quats: Tensor, scales: Tensor, viewmat: Tensor, K: Tensor, settings: RasterSettings
+) -> Tensor:
+    """Which of the Gaussians one camera (viewmat [4, 4], K [3, 3]) would draw if they were opaque: bool [N].
+
+    Raises:
+        ValueError: if an input is not finite or a quaternion is zero.
+    """
+    n, f32 = int(means.shape[0]), torch.float32
+    inputs = InputTensors(means, quats, scales, None, means.new_empty(0), None, viewmat[None], K[None])
+    options = _options(inputs, settings)
+    fields = {
+        "means": pointer("means", means, f32, (n, 3)),
+        "quats": pointer("quats", quats, f32, (n, 4)),
+        "scales": pointer("scales", scales, f32, (n, 3)),
+        "viewmats": pointer("viewmat", viewmat, f32, (4, 4)),
+        "intrinsics": pointer("K", K, f32, (3, 3)),
+    }
+    result = torch.empty(n, dtype=torch.bool)
+    buffers = _abi.RasterBuffers(**fields)
+    call("gsb_raster_visible", ctypes.byref(options), ctypes.byref(buffers), ctypes.c_void_p(result.data_ptr()))
+    return result

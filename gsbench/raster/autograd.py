@@ -1,0 +1,171 @@
+"""Autograd around the stages of a native rasterizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from gsbench.native.raster import Canvas, InputTensors, Rasterizer, SlotGradients
+
+
+def _dense(gradient: Tensor | None, rows: int, *columns: int) -> Tensor:
+    return torch.zeros(rows, *columns) if gradient is None else gradient.contiguous()
+
+
+class Project(torch.autograd.Function):
+    """From Gaussians (the fields of `InputTensors`) to their images on the screen: means2d, depths, conics, colors,
+    opacities; then radii, camera_ids and gaussian_ids, which are not differentiable.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rasterizer: Rasterizer, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Project."""
+        projected = rasterizer.project(InputTensors(*tensors))  # type: ignore[arg-type]
+        ctx.rasterizer = rasterizer
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*[t for t in projected[5:] if t is not None])
+        return tuple(projected)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Gradients of the inputs; none for Ks."""
+        inputs = InputTensors(*ctx.saved_tensors)
+        means2d, depths, conics, colors, opacities = grads[:5]
+        present = [g for g in grads[:5] if g is not None]
+        if not present:
+            return (None,) * (1 + len(inputs))
+        rows = int(present[0].shape[0])
+        result = ctx.rasterizer.project_backward(
+            inputs,
+            SlotGradients(
+                _dense(means2d, rows, 2),
+                _dense(conics, rows, 3),
+                None if colors is None else colors.contiguous(),
+                _dense(opacities, rows),
+                None if depths is None else depths.contiguous(),
+            ),
+            viewmats=ctx.needs_input_grad[1 + InputTensors._fields.index("viewmats")],
+        )
+        return (None, *result, None)
+
+
+@dataclass
+class BlendCall:
+    """What a blending does besides drawing, and what it finds besides the image.
+
+    Fields:
+        masks: uint8 [C, H, W], 0 where nothing is drawn; or None.
+        statistics, surface: as in `Rasterizer.blend`.
+        means2d: the tensor whose `absgrad` the backward pass sets; None if that is not wanted.
+        grad_abs: its values, [S, 2]; zero until then.
+        found, median_slots: results of the drawing that have no gradient. (Image and alpha must not be kept here: their
+            graph refers to this.)
+    """
+
+    rasterizer: Rasterizer
+    masks: Tensor | None = None
+    statistics: bool = False
+    surface: bool = False
+    means2d: Tensor | None = None
+    grad_abs: Tensor | None = None
+    found: dict[str, Tensor] = field(default_factory=dict, init=False)
+    median_slots: Tensor | None = field(default=None, init=False)
+
+
+class Blend(torch.autograd.Function):
+    """From images of Gaussians to image, alpha and distortion. Geometry and depths reach the rasterizer through its own
+    records; here they are arguments so that gradients pass through them (and `means2d.retain_grad()` works).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        blend: BlendCall,
+        means2d: Tensor,
+        conics: Tensor,
+        opacities: Tensor,
+        depths: Tensor,
+        colors: Tensor,
+        features: Tensor | None,
+        backgrounds: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Draw the rows of `features` or, where that is None, the projection's own `colors`."""
+        canvas = Canvas(features, backgrounds, blend.masks)
+        blended = blend.rasterizer.blend(canvas, statistics=blend.statistics, surface=blend.surface)
+        blend.found, blend.median_slots = blended.statistics, blended.median_slots
+        ctx.blend = blend
+        for_backgrounds = backgrounds is not None and backgrounds.requires_grad
+        ctx.save_for_backward(features, backgrounds, blended.alpha if for_backgrounds else None)
+        ctx.set_materialize_grads(False)
+        return blended.image, blended.alpha, blended.distortion
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_image: Tensor | None, grad_alpha: Tensor | None, grad_distortion: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        """Gradients of the images of the Gaussians and of the backgrounds."""
+        blend: BlendCall = ctx.blend
+        present = [g for g in (grad_image, grad_alpha, grad_distortion) if g is not None]
+        if not present:
+            return (None,) * 8
+        features, backgrounds, alpha = ctx.saved_tensors
+        if grad_image is None:
+            grad_image = torch.zeros(*present[0].shape[:3], 3 if features is None else features.shape[1])
+        grads = blend.rasterizer.blend_backward(
+            Canvas(features, backgrounds, blend.masks),
+            grad_image.contiguous(),
+            None if grad_alpha is None else grad_alpha.contiguous(),
+            None if grad_distortion is None else grad_distortion.contiguous(),
+            absolute=blend.means2d is not None,
+        )
+        if blend.means2d is not None:
+            assert blend.grad_abs is not None
+            assert grads.means2d_abs is not None
+            blend.grad_abs.copy_(grads.means2d_abs)
+            blend.means2d.absgrad = blend.grad_abs.view(blend.means2d.shape)  # type: ignore[attr-defined]
+        grad_backgrounds = None
+        if alpha is not None:  # image = ... + (1 - alpha) * background
+            # Row by row: torch never splits such a sum between threads.
+            passed = grad_image.double() * (1.0 - alpha.double())
+            grad_backgrounds = passed.sum(dim=2).sum(dim=1).float()
+        colors, of_features = (grads.features, None) if features is None else (None, grads.features)
+        return (
+            None,
+            grads.means2d,
+            grads.conics,
+            grads.opacities,
+            grads.depths,
+            colors,
+            of_features,
+            grad_backgrounds,
+        )
+
+
+class GatherRows(torch.autograd.Function):
+    """Rows of a table [N, D], chosen by `ids` [R], in which the ids of each of the C consecutive groups of `counts`
+    rows are unique. Unlike indexing, its gradient is added in a fixed order.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor, counts: list[int]) -> Tensor:
+        """Gather."""
+        ctx.save_for_backward(ids)
+        ctx.counts, ctx.rows = counts, int(table.shape[0])
+        return table.index_select(0, ids)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """Add, group by group."""
+        (ids,) = ctx.saved_tensors
+        result = grad.new_zeros(ctx.rows, *grad.shape[1:])
+        for group, rows in zip(torch.split(ids, ctx.counts), torch.split(grad, ctx.counts), strict=True):
+            result[group] = result[group] + rows
+        return result, None, None

@@ -1,0 +1,283 @@
+"""One rasterization, from checked inputs to image and meta, around the stages of a native rasterizer.
+
+The native code draws rows of features; which features those are (colors, depth, normals), and what their images mean,
+is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from gsbench.native.raster import (
+    STATISTICS,
+    Canvas,
+    InputTensors,
+    Projected,
+    Rasterizer,
+    RasterSettings,
+)
+from gsbench.raster.autograd import Blend, BlendCall, GatherRows, Project
+from gsbench.raster.backend import RasterInputs
+from gsbench.raster.normals import facing_normals, thinnest_axes
+
+#: Alphas below this count as this where a depth is divided by them, as in gsplat.
+_MIN_ALPHA: Final = 1e-10
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """Which channels are drawn, in this order: colors, depth, normal."""
+
+    colors: int
+    depth: bool
+    normal: bool
+
+    @classmethod
+    def of(cls, inputs: RasterInputs) -> _Channels:
+        colors = 0
+        if inputs.render_mode.startswith("RGB"):
+            assert inputs.colors is not None
+            colors = int(inputs.colors.shape[-1])
+        depth = inputs.render_mode != "RGB" or bool(inputs.outputs & {"depth", "expected_depth"})
+        return cls(colors, depth, "normal" in inputs.outputs)
+
+    @property
+    def total(self) -> int:
+        return self.colors + self.depth + 3 * self.normal
+
+
+def _settings(inputs: RasterInputs) -> RasterSettings:
+    return RasterSettings(
+        width=inputs.width,
+        height=inputs.height,
+        near_plane=inputs.near_plane,
+        far_plane=inputs.far_plane,
+        eps2d=inputs.eps2d,
+        radius_clip=inputs.radius_clip,
+        antialiased=inputs.antialiased,
+        sh_degree=inputs.sh_degree,
+        packed=inputs.packed,
+        threads=torch.get_num_threads(),
+    )
+
+
+class _Slots:
+    """Per-projection rows of values that are given per Gaussian."""
+
+    def __init__(self, inputs: RasterInputs, projected: Projected) -> None:
+        self._n, self._c = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0])
+        self._cameras, self._gaussians = projected.camera_ids, projected.gaussian_ids
+
+    def rows(self, table: Tensor) -> Tensor:
+        """Rows [S, D] of a table [N, D] or [C, N, D]."""
+        n, c, columns = self._n, self._c, int(table.shape[-1])
+        if self._cameras is None or self._gaussians is None:
+            return (table if table.ndim == 3 else table.expand(c, n, columns)).reshape(c * n, columns)
+        if table.ndim == 3:
+            ids, counts = self._cameras * n + self._gaussians, [int(self._cameras.numel())]
+            table = table.reshape(c * n, columns)
+        else:
+            ids, counts = self._gaussians, torch.bincount(self._cameras, minlength=c).tolist()
+        result: Tensor = GatherRows.apply(table, ids, counts)  # type: ignore[no-untyped-call]
+        return result
+
+
+def _features(inputs: RasterInputs, channels: _Channels, projected: Projected) -> Tensor | None:
+    """What is drawn, [S, channels]; None for the projection's own colors.
+
+    Raises:
+        ValueError: if a color is not finite.
+    """
+    if channels.total == channels.colors and projected.colors is not None:
+        return None
+    slots, parts = _Slots(inputs, projected), []
+    if channels.colors and projected.colors is not None:
+        parts.append(projected.colors)
+    elif channels.colors:
+        assert inputs.colors is not None
+        rows = slots.rows(inputs.colors)
+        if not rows.detach().isfinite().all():
+            raise ValueError("colors: a row is not finite")
+        parts.append(rows)
+    if channels.depth:
+        parts.append(projected.depths[:, None])
+    if channels.normal:
+        axes = thinnest_axes(inputs.quats, inputs.scales, inputs.covars)
+        parts.append(slots.rows(facing_normals(axes, inputs.means, inputs.viewmats)))
+    features = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    return features.contiguous()
+
+
+def _backgrounds(inputs: RasterInputs, channels: _Channels) -> Tensor | None:
+    """Backgrounds [C, channels]: depth and normals have none."""
+    if inputs.backgrounds is None or channels.colors == 0:
+        return None
+    missing = channels.total - channels.colors
+    if missing == 0:
+        return inputs.backgrounds
+    return torch.cat([inputs.backgrounds, inputs.backgrounds.new_zeros(len(inputs.backgrounds), missing)], dim=1)
+
+
+def _median_depth(depths: Tensor, median_slots: Tensor) -> Tensor:
+    """Depths [S] of the Gaussians in `median_slots` [C, H, W], as [C, H, W, 1]; 0 where there is none."""
+    if depths.numel() == 0:
+        return depths.new_zeros(*median_slots.shape, 1)
+    found = median_slots >= 0
+    chosen = depths.index_select(0, median_slots.clamp_min(0).flatten()).view(median_slots.shape)
+    return torch.where(found, chosen, 0.0)[..., None]
+
+
+def _sensitivity(
+    inputs: RasterInputs,
+    channels: _Channels,
+    rasterizer: Rasterizer,
+    tensors: InputTensors,
+    canvas: Canvas,
+    slots: _Slots,
+) -> dict[str, Tensor]:
+    """|sum over pixels and color channels of d color / d parameter| per parameter, [S, ...]."""
+    c = int(inputs.viewmats.shape[0])
+    ones = torch.zeros(c, inputs.height, inputs.width, channels.total)
+    ones[..., : channels.colors] = 1.0
+    grads = rasterizer.blend_backward(canvas, ones)
+    assert grads.features is not None
+    of_colors = grads.features[:, : channels.colors].contiguous()
+    projected_colors = of_colors if tensors.colors is not None else None
+    by_parameter = rasterizer.project_backward(
+        tensors, grads._replace(features=projected_colors), separate_cameras=True
+    )
+    result = {}
+    for name, gradient in zip(by_parameter._fields, by_parameter, strict=True):
+        if gradient is not None and name != "viewmats":
+            rows = slots.rows(gradient.flatten(2) if gradient.ndim > 2 else gradient[..., None])
+            result[name] = rows.abs().view(len(rows), *gradient.shape[2:])
+    if tensors.colors is None or inputs.sh_degree is None:
+        result["colors"] = of_colors.abs()
+    return result
+
+
+def rasterize(
+    inputs: RasterInputs, make_rasterizer: Callable[[InputTensors, RasterSettings], Rasterizer]
+) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Image [C, H, W, X], alpha [C, H, W, 1] and meta."""
+    n, c = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0])
+    channels = _Channels.of(inputs)
+    # The projection evaluates spherical harmonics, and passes RGB along; other features are gathered afterwards.
+    projects_colors = channels.colors > 0 and (inputs.sh_degree is not None or channels.colors == 3)
+    tensors = InputTensors(
+        inputs.means,
+        inputs.quats,
+        inputs.scales,
+        inputs.covars,
+        inputs.opacities,
+        inputs.colors if projects_colors else None,
+        inputs.viewmats,
+        inputs.Ks,
+    )
+    rasterizer = make_rasterizer(tensors, _settings(inputs))
+    projected = Projected(*Project.apply(rasterizer, *tensors))  # type: ignore[no-untyped-call]
+    features = _features(inputs, channels, projected)
+    backgrounds = _backgrounds(inputs, channels)
+
+    def shaped(rows: Tensor) -> Tensor:
+        """Per-projection rows [S, ...] in the shape that gsplat gives them."""
+        return rows if inputs.packed else rows.view(c, n, *rows.shape[1:])
+
+    # The image depends on meta's tensors as they are, so that their gradients can be retained.
+    means2d, depths = shaped(projected.means2d), shaped(projected.depths)
+    conics, opacities = shaped(projected.conics), shaped(projected.opacities)
+    asked = inputs.outputs
+    blend = BlendCall(
+        rasterizer,
+        masks=None if inputs.masks is None else inputs.masks.view(torch.uint8),
+        statistics=not asked.isdisjoint(STATISTICS),
+        surface=not asked.isdisjoint({"distortion", "median_depth"}),
+    )
+    if inputs.absgrad or "grad_abs" in asked:
+        blend.means2d, blend.grad_abs = means2d, torch.zeros_like(projected.means2d)
+    image, alpha, distortion = Blend.apply(  # type: ignore[no-untyped-call]
+        blend,
+        means2d.view(-1, 2),
+        conics.view(-1, 3),
+        opacities.view(-1),
+        depths.view(-1),
+        projected.colors,
+        features,
+        backgrounds,
+    )
+    meta: dict[str, Any] = {
+        "means2d": means2d,
+        "radii": shaped(projected.radii),
+        "depths": depths,
+        "conics": conics,
+        "opacities": opacities,
+        "camera_ids": projected.camera_ids,
+        "gaussian_ids": projected.gaussian_ids,
+    }
+    meta.update({name: shaped(rows) for name, rows in blend.found.items() if name in asked})
+    if "grad_abs" in asked:
+        assert blend.grad_abs is not None
+        meta["grad_abs"] = shaped(blend.grad_abs)
+    with torch.no_grad():
+        detached = None if features is None else features.detach()
+        canvas = Canvas(detached, None if backgrounds is None else backgrounds.detach(), blend.masks)
+        slots = _Slots(inputs, projected)
+        if "sensitivity" in asked:
+            rows = _sensitivity(inputs, channels, rasterizer, tensors, canvas, slots)
+            meta["sensitivity"] = {name: shaped(values) for name, values in rows.items()}
+        if "fisher" in asked:
+            meta["fisher"] = shaped(_fisher(channels, rasterizer, tensors, canvas))
+    meta.update(_pixel_outputs(asked, channels, image, alpha, distortion, depths.view(-1), blend.median_slots))
+    return _drawn(inputs, channels, image, alpha), alpha, meta
+
+
+def _fisher(channels: _Channels, rasterizer: Rasterizer, tensors: InputTensors, canvas: Canvas) -> Tensor:
+    """`Rasterizer.fisher` of the color channels alone."""
+    if canvas.features is not None and channels.colors < channels.total:
+        features = canvas.features.clone()
+        features[:, channels.colors :] = 0.0  # what is zero everywhere has no derivative
+        canvas = canvas._replace(features=features)
+    return rasterizer.fisher(tensors, canvas)
+
+
+def _pixel_outputs(
+    asked: frozenset[str],
+    channels: _Channels,
+    image: Tensor,
+    alpha: Tensor,
+    distortion: Tensor | None,
+    depths: Tensor,
+    median_slots: Tensor | None,
+) -> dict[str, Tensor]:
+    """The outputs per pixel that were asked for, [C, H, W, 1 or 3]."""
+    found: dict[str, Tensor] = {}
+    depth = image[..., channels.colors : channels.colors + 1]
+    if "depth" in asked:
+        found["depth"] = depth
+    if "expected_depth" in asked:
+        found["expected_depth"] = depth / alpha.clamp_min(_MIN_ALPHA)
+    if "median_depth" in asked:
+        assert median_slots is not None
+        found["median_depth"] = _median_depth(depths, median_slots)
+    if "normal" in asked:
+        found["normal"] = image[..., channels.total - 3 :]
+    if "distortion" in asked:
+        assert distortion is not None
+        found["distortion"] = distortion
+    return found
+
+
+def _drawn(inputs: RasterInputs, channels: _Channels, image: Tensor, alpha: Tensor) -> Tensor:
+    """The channels that `render_mode` names."""
+    colors = image[..., : channels.colors]
+    if inputs.render_mode == "RGB":
+        return image if channels.total == channels.colors else colors
+    depth = image[..., channels.colors : channels.colors + 1]
+    if inputs.render_mode.endswith("ED"):
+        depth = depth / alpha.clamp_min(_MIN_ALPHA)
+    return torch.cat([colors, depth], dim=-1) if channels.colors else depth
