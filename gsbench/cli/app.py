@@ -37,6 +37,7 @@ VERBS: Final = {
     "decode": "gsbench.cli.decode",
     "render": "gsbench.cli.render",
     "score": "gsbench.cli.score",
+    "fetch": "gsbench.cli.fetch",
     "doctor": "gsbench.cli.doctor",
     "job": "gsbench.cli.job",
 }

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 LINE_INTERVAL: Final = 10.0
 
 #: How values that stages report are shown; others get four digits.
-_FORMATS: Final = {"psnr": "PSNR {:.2f} dB", "loss": "loss {:.4f}", "gaussians": "{:,.0f} Gaussians"}
+_FORMATS: Final = {
+    "psnr": "PSNR {:.2f} dB",
+    "loss": "loss {:.4f}",
+    "gaussians": "{:,.0f} Gaussians",
+    "megabytes_per_second": "{:.1f} MB/s",
+}
 
 
 class Display(Protocol):
@@ -32,7 +37,7 @@ class Display(Protocol):
         """A stage of the job has begun."""
 
     def step(self, title: str, stage: str, step: int, total: int, values: Mapping[str, float]) -> None:
-        """It has done `step` of `total` steps."""
+        """It has done `step` of `total` steps; 0 if it is not known how many there are."""
 
     def line(self, title: str, text: str, failed: bool = False) -> None:
         """Something worth a line that stays."""
@@ -111,10 +116,10 @@ class Lines(Silence):
         if now - self._last.get((title, stage), begun) < LINE_INTERVAL:
             return
         self._last[title, stage] = now
-        text = f"{title}: {stage} {step:,}/{total:,}"
+        text = f"{title}: {stage} {step:,}/{total:,}" if total else f"{title}: {stage} {step:,}"
         if values:
             text += f", {shown(values)}"
-        if step > first:
+        if first < step <= total:
             text += f", {duration((now - begun) * (total - step) / (step - first))} left"
         self._write(text)
 
@@ -172,7 +177,7 @@ class Bars:
         """See `Display`."""
         if title not in self._tasks:
             self.stage(title, stage)
-        self._progress.update(self._tasks[title], completed=step, total=total, values=shown(values))
+        self._progress.update(self._tasks[title], completed=step, total=total or None, values=shown(values))
 
     def line(self, title: str, text: str, failed: bool = False) -> None:
         """See `Display`."""

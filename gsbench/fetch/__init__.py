@@ -1,7 +1,7 @@
 """Fetching data sets and weights: the catalog, downloads that resume, archives that are unpacked safely.
 
 Readers of data sets need three functions: `data_root`, `dataset_folder` and `require_scene`. Nothing here imports
-torch, and only `gsbench.fetch.jobs` touches the network.
+torch, and only what `gsbench fetch` calls (`fetch_scenes`, `fetch_lpips`) touches the network.
 """
 
 from __future__ import annotations
