@@ -45,7 +45,7 @@ def measure(name: str, render: Tensor, truth: Tensor, mask: Tensor | None = None
     """One metric of one render.
 
     Pixels that `mask` leaves out do not count: metrics of single pixels are computed over the others; the rest (SSIM,
-    LPIPS) see the photograph in their place, and stay means over the whole image.
+    LPIPS) see black in their place in both images, and stay means over the whole image.
 
     Args:
         name: of the metric.
@@ -79,12 +79,12 @@ def measure(name: str, render: Tensor, truth: Tensor, mask: Tensor | None = None
 
 
 def _without(render: Tensor, truth: Tensor, mask: Tensor, pixelwise: bool) -> tuple[Tensor, Tensor]:
-    """Both images without the pixels that do not count: as one row of the others, or equal there."""
+    """Both images without the pixels that do not count: as one row of the others, or black there."""
     if mask.shape != truth.shape[:2]:
         raise ValueError(f"mask: expected the size of the truth, {list(truth.shape[:2])}, got {list(mask.shape)}")
     if pixelwise:
         return render[mask][None], truth[mask][None]
-    return render.where(mask[..., None], truth.float() / 255.0), truth
+    return render.where(mask[..., None], 0.0), truth * mask[..., None]
 
 
 def compute_metrics(names: Iterable[str], render: Tensor, truth: Tensor) -> dict[str, float | None]:

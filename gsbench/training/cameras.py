@@ -26,7 +26,7 @@ class TrainView(View):
 
     @property
     def target(self) -> Tensor:
-        """Ground truth, float32 [H, W, 3] in [0, 1]."""
+        """Ground truth, float32 [H, W, 3] in [0, 1]; black where a mask says that pixels do not count."""
         return self._kept_target if self.keep_target else self._make_target()
 
     @property
@@ -39,7 +39,8 @@ class TrainView(View):
         return self._make_target()
 
     def _make_target(self) -> Tensor:
-        return self.pixels.to(self.viewmat.device).float() / 255.0
+        pixels = self.pixels if self.mask is None else self.pixels * self.mask[..., None]
+        return pixels.to(self.viewmat.device).float() / 255.0
 
     @staticmethod
     def of(view: View, device: torch.device | str, keep_target: bool) -> TrainView:

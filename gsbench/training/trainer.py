@@ -208,13 +208,13 @@ class Trainer:
 
 
 def _without_masked(view: TrainView, result: RenderResult) -> RenderResult:
-    """The result for the loss: the photograph where the view's mask says that pixels do not count, so that they have
-    neither error nor gradient.
+    """The result for the loss: as the target, black where the view's mask says that pixels do not count, so that
+    they have neither error nor gradient.
     """
     if view.mask is None:
         return result
     masked = copy.copy(result)
-    masked.image = torch.where(view.mask.to(result.image.device)[..., None], result.image, view.target)
+    masked.image = result.image.where(view.mask.to(result.image.device)[..., None], 0.0)
     masked.rendered_image = masked.image.permute(2, 0, 1)
     return masked
 

@@ -25,7 +25,7 @@ WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
 
 
 def png(path: Path, samples: np.ndarray, color: int, *, filter_: int = 0, interlaced: bool = False) -> Path:
-    """A 16-bit PNG of color type `color` put together by hand; filter 1 (Sub) if asked for. Samples [H, W, channels]."""
+    """A 16-bit PNG of color type `color` put together by hand from samples [H, W, channels]; `filter_` 1 is Sub."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -183,8 +183,7 @@ def test_absurd_lenses_end(k: float, focal: float) -> None:
     camera = ColmapCamera(1, "OPENCV", 60, 44, focal, focal, 30.0, 22.0, (k, -k, k / 3, k))
     try:
         made = undistortion("here", camera, (60, 44))
-    except SceneError as error:
-        assert "here" in str(error)
+    except SceneError:
         return
     assert 11 <= made.target.width <= 121
     assert 8 <= made.target.height <= 89
