@@ -151,7 +151,7 @@ def _pose(where: str, value: object) -> TransformsPose:
 def _refuse_other_lenses(frame: TransformsFrame) -> None:
     values = frame.intrinsics
     model = values.get("camera_model", "PINHOLE")
-    if model not in _MODELS:
+    if not isinstance(model, str) or model not in _MODELS:
         known = ", ".join(sorted(_MODELS))
         raise SceneError(f"{frame.where}: camera model {_short(model)} is not supported; expected one of {known}")
     for name in _OTHER_LENSES:
