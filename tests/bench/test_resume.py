@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ PlanOf = Callable[..., Plan]
 
 #: Densification, opacity resets and SH degrees within 24 steps.
 BUSY = ["busy.densify_grad_threshold=1e-7", "busy.densification_interval=3"]
+
+
+@pytest.fixture(autouse=True)
+def _one_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installed code does not change within a test, and listing it takes longer than these jobs do."""
+    monkeypatch.setattr(runner, "take_inventory", cache(runner.take_inventory))
 
 
 @pytest.fixture(autouse=True)
