@@ -32,6 +32,7 @@ VERBS: Final = {
     "run": "gsbench.cli.run",
     "plan": "gsbench.cli.plan",
     "train": "gsbench.cli.train",
+    "encode": "gsbench.cli.encode",
     "plugins": "gsbench.cli.plugins",
     "inspect": "gsbench.cli.inspect",
     "decode": "gsbench.cli.decode",
