@@ -128,8 +128,9 @@ class MCMCModel(BaseGaussianModel):
 
     def training_setup(self, opt: OptimizationParams) -> None:
         """Make the optimizer and the strategy, which draws from the model's generator."""
+        if not isinstance(opt, MCMCParams):
+            raise UsageError(f"3dgs-mcmc trains with MCMCParams, got {type(opt).__name__}")
         super().training_setup(opt)
-        assert isinstance(opt, MCMCParams)
         self.opacity_reg, self.scale_reg = opt.opacity_reg, opt.scale_reg
         self.strategy = opt.strategy(self.model_params.cap_max)
         self.strategy_state: dict[str, Any] = {"generator": self.generator}
