@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 import time
@@ -33,6 +34,8 @@ from gsbench.scenes import Scene, load_scene
 from gsbench.splats import Splats
 from gsbench.training.checkpoint_folder import CheckpointFolder
 
+#: What the system says where nothing more can be written: a full disk, a quota, a file system that became read-only.
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 #: What fails where a job fails before its first stage.
 SETUP: Final = "setup"
 
@@ -353,7 +356,10 @@ class Job:
         except GsbenchError as error:
             raise StageFailedError(self._prefix + stage, str(error), log) from error
         except (Exception, SystemExit) as error:
-            raise StageFailedError(self._prefix + stage, f"{type(error).__name__}: {error}", log) from error
+            message = f"{type(error).__name__}: {error}"
+            if isinstance(error, OSError) and error.errno in _FULL:
+                message = f"{error.filename or self.store.root} cannot be written: {error.strerror}"
+            raise StageFailedError(self._prefix + stage, message, log) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         self._say_finished(result)
