@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
-from gsbench import __version__
 from gsbench.errors import FetchError
 
 #: Seconds that a connection may be silent.
@@ -121,7 +120,7 @@ def request(
         FetchError: for failures that will not (no such file, no permission, a bad certificate, a bad address).
     """
     check_url(url)
-    headers = {"User-Agent": f"gsbench/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
+    headers = {"User-Agent": "gsbench", "Accept": "*/*", "Accept-Encoding": "identity"}
     if start or end is not None:
         headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         if condition:
