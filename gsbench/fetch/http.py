@@ -67,7 +67,7 @@ class Validators:
         return any(mine and theirs and mine != theirs for mine, theirs in pairs)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reply:
     """An answer with content.
 
@@ -77,24 +77,31 @@ class Reply:
         length: bytes of this answer's body, None if not stated.
         validators: of the file.
         body: to be read with `read_some`.
+        received: bytes of the body so far.
     """
 
     partial: bool
     total: int | None
     length: int | None
     validators: Validators
-    body: IO[bytes]
+    body: http.client.HTTPResponse
+    received: int = 0
 
     def read_some(self, size: int) -> bytes:
-        """Up to `size` bytes; none at the end of the body, which may be too early: compare with `length`.
+        """What has come, up to `size` bytes; none at the body's end, which may be too early: compare with `length`.
 
         Raises:
             TransientError: if the connection breaks or is silent for too long.
         """
+        if self.length is not None:
+            size = min(size, self.length - self.received)
         try:
-            return self.body.read(size)
+            # read() would wait until all `size` bytes are there, and lose them if the connection breaks meanwhile.
+            content = self.body.read1(size) if size else b""
         except _NETWORK_ERRORS as error:
             raise TransientError(describe(error)) from error
+        self.received += len(content)
+        return content
 
 
 @contextlib.contextmanager
