@@ -69,6 +69,25 @@ def test_same_bytes_for_any_number_of_threads(backend: Any, kind: str, options: 
     assert all(value.isfinite().all() for value in outcomes[0].values())
 
 
+@pytest.mark.parametrize("kind", ["features", "covars"])
+def test_large_tensors_give_the_same_bytes_too(kind: str) -> None:
+    """So large that torch's own operations around the native stages are split between threads."""
+    width, height = 240, 160
+    tensors = scene(kind, 20_000) | cameras(1, width, height)
+    tensors["masks"] = torch.ones(1, height, width, dtype=torch.bool)
+    tensors["scales" if "scales" in tensors else "covars"] *= 0.1
+    if "backgrounds" in tensors:
+        tensors["backgrounds"] = tensors["backgrounds"][:1]
+    options = {"width": width, "height": height, "render_mode": "RGB+ED", "outputs": ("normal", "sensitivity")}
+    outcomes = []
+    for threads in (1, 2, 7):
+        torch.set_num_threads(threads)
+        outcomes.append(every_tensor(run(Case(tensors, options))))
+    for other in outcomes[1:]:
+        for name, value in outcomes[0].items():
+            assert torch.equal(value, other[name]), name
+
+
 def test_same_bytes_packed_or_not(backend: Any) -> None:
     case = Case(scene("sh"), CALLS[1][1])
     packed, unpacked = every_tensor(backend.run(case)), every_tensor(backend.run(case, packed=False))

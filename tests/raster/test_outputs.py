@@ -50,6 +50,18 @@ def test_images(backend: Any, output: str, rasterize_mode: str, packed: bool) ->
     assert drawn.images[output].any()
 
 
+@pytest.mark.parametrize("scales", [(0.3, 0.3, 0.3), (0.4, 0.2, 0.2), (0.2, 0.4, 0.2)])
+def test_normals_of_equal_scales(backend: Any, scales: tuple[float, float, float]) -> None:
+    """The first of the smallest scales counts."""
+
+    def make(seed: int) -> Case:
+        scene = random_scene(20, seed) | cameras(2)
+        scene["scales"] = torch.tensor(scales).repeat(20, 1)
+        return Case(scene, {"outputs": ("normal",)})
+
+    backend.check(clear_case(make, seed=260))
+
+
 @pytest.mark.parametrize("render_mode", ["RGB", "D", "RGB+ED"])
 @pytest.mark.parametrize("external", [False, True])
 @pytest.mark.parametrize("masked", [False, True])

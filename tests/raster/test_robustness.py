@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from gsbench import native
 from gsbench.raster import rasterization
-from gsbench.testing.raster_case import CLEAR, Case, cameras, compare, random_scene, run_reference
+from gsbench.testing.raster_case import CLEAR, Case, cameras, compare, random_scene, run, run_reference
 from gsbench.testing.reference import PER_GAUSSIAN, PER_PIXEL, RENDER_MODES
 
 EVERYTHING = (*PER_GAUSSIAN, "sensitivity", "grad_abs", *PER_PIXEL)
@@ -235,6 +236,25 @@ def test_overflowing_covariance_is_not_drawn(backend: Any) -> None:
     drawn = backend.run(Case(scene))
     assert torch.isfinite(drawn.images["colors"]).all()
     assert not drawn.visible[0, 0]
+
+
+@pytest.mark.xfail(
+    reason="covariances that are not positive semidefinite are drawn, with alphas that overflow", strict=True
+)
+def test_indefinite_covariances(isas: list[str]) -> None:
+    """Not Gaussians; whatever is done about them, the image stays finite, and so do the gradients of the others."""
+    scene = random_scene(200) | cameras(1)
+    half = 0.3 * torch.randn(200, 3, 3, generator=torch.Generator().manual_seed(0))
+    scene["covars"] = half + half.mT
+    for isa in isas:
+        native.set_cpu_isa(isa)
+        try:
+            for mode in ("classic", "antialiased"):
+                drawn = run(Case(scene, {"rasterize_mode": mode}))
+                assert all(value.isfinite().all() for value in drawn.images.values()), isa
+                assert all(value.isfinite().all() for value in drawn.gradients.values()), isa
+        finally:
+            native.set_cpu_isa("auto")
 
 
 def test_wide_image(backend: Any) -> None:
