@@ -5,7 +5,6 @@ Gaussians.
 from __future__ import annotations
 
 import gc
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -320,7 +319,7 @@ def test_no_memory_is_kept_from_call_to_call(backend: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("render_mode", ["RGB", "RGB+ED"])
 def test_a_million_gaussians(backend: Any, render_mode: str) -> None:
-    """At 1600 x 1060, forward and backward; rows of pixels are compared with those of a narrow camera."""
+    """At 1600 x 1060, forward and backward; a window of it is compared with the reference."""
     n, width, height = 1_000_000, 1600, 1060
     g = torch.Generator().manual_seed(0)
     scene = random_scene(n, 1, sh_degree=1)
@@ -333,13 +332,21 @@ def test_a_million_gaussians(backend: Any, render_mode: str) -> None:
     assert int(whole.rows["hits"].sum()) > 10_000_000
     for named in (whole.images, whole.gradients):
         assert all(value.isfinite().all() for value in named.values())
-    # The same camera with its principal point moved sees a window of the image.
-    top, left, small = 500, 700, 40
+    # The same camera with its principal point moved sees a window of the image, but for the clamp of the Jacobian far
+    # outside of it and the rounding of larger coordinates.
+    top, left, small = 500, 700, 24
     window = {"viewmats": view["viewmats"], "Ks": view["Ks"].clone()}
     window["Ks"][0, 0, 2] -= left
     window["Ks"][0, 1, 2] -= top
-    part = backend.run(Case(scene | window, {**options, "width": small, "height": small}))
+    options |= {"width": small, "height": small}
+    part = backend.run(Case(scene | window, options))
     expected = whole.images["colors"][:, top : top + small, left : left + small]
-    error = (part.images["colors"] - expected).abs().amax(dim=-1)
-    assert float((error > 1e-3).float().mean()) < 0.02
-    assert math.isfinite(float(error.max()))
+    assert float((part.images["colors"] - expected).abs().mean()) < 1e-3
+    # In the window, the few thousand Gaussians that it shows, against the reference.
+    shown = part.visible[0]
+    few = {name: value[shown] for name, value in scene.items()}
+    assert 500 < int(shown.sum()) < 20_000
+    compare(
+        backend.run(Case(few | window, options)), run_reference(Case(few | window, options)), flips=20, tolerance=0.05
+    )
+    assert torch.equal(backend.run(Case(few | window, options)).images["colors"], part.images["colors"])
