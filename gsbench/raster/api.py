@@ -193,10 +193,10 @@ def render_cameras(
     quats, scales, covars = _checked_shape(gaussians.quats, gaussians.scales, gaussians.covars, n, device)
     background, mask = options.background, options.mask
     if background is not None and colors is not None:
-        background = background if background.ndim == 2 else background.expand(c, -1)
+        background = background.expand(c, -1) if background.ndim == 1 else background
         background = _checked("backgrounds", background, (c, int(colors.shape[-1])), device)
     if mask is not None:
-        mask = mask if mask.ndim == 3 else mask.expand(c, -1, -1)
+        mask = mask.expand(c, -1, -1) if mask.ndim == 2 else mask
         mask = _checked("masks", mask, (c, int(height), int(width)), device, torch.bool)
     inputs = RasterInputs(
         means=means,

@@ -240,3 +240,12 @@ def test_temporary_files_of_killed_runs_are_removed(tmp_path: Path) -> None:
         (store.root / name).write_text("")
     store.clean()
     assert {str(p.relative_to(store.root)) for p in store.root.rglob("*") if p.is_file()} == set(kept)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_results_that_find_no_room() -> None:
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "gsbench", "plugins", "--json"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert one_message(done.stderr) == "gsbench: error: the output cannot be written: No space left on device"

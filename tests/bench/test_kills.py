@@ -87,6 +87,8 @@ class Command:
             self.words, env=self.environment, capture_output=True, text=True, timeout=300, check=False
         )
         records = json.loads(done.stdout)["records"] if done.stdout.strip() else []
+        for record in records:
+            record["artifact"] = record["artifact"] and str(Path(record["artifact"]).relative_to(self.out))
         return done.returncode, records, done.stderr
 
 
