@@ -125,19 +125,19 @@ class TestTargets:
 
 
 class TestPlaces:
-    def test_by_default_all_is_in_the_cache(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_by_default_all_is_in_the_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("GSBENCH_CACHE", "GSBENCH_DATA", "GSBENCH_WEIGHTS"):
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("HOME", "/home/somebody")
-        assert cache_root() == Path("/home/somebody/.cache/gsbench")
-        assert data_root() == Path("/home/somebody/.cache/gsbench/data")
-        assert lpips_folder() == Path("/home/somebody/.cache/gsbench/weights/lpips")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert cache_root() == tmp_path / ".cache/gsbench"
+        assert data_root() == tmp_path / ".cache/gsbench/data"
+        assert lpips_folder() == tmp_path / ".cache/gsbench/weights/lpips"
         monkeypatch.setenv("GSBENCH_CACHE", "/c")
         assert (data_root(), lpips_folder()) == (Path("/c/data"), Path("/c/weights/lpips"))
         monkeypatch.setenv("GSBENCH_DATA", "~/d")
         monkeypatch.setenv("GSBENCH_WEIGHTS", "~/w")
-        assert (data_root(), lpips_folder()) == (Path("/home/somebody/d"), Path("/home/somebody/w/lpips"))
-        assert dataset_folder("tandt", "train") == Path("/home/somebody/d/tandt/train")
+        assert (data_root(), lpips_folder()) == (tmp_path / "d", tmp_path / "w/lpips")
+        assert dataset_folder("tandt", "train") == tmp_path / "d/tandt/train"
 
     @pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "x\0"])
     def test_names_stay_inside(self, name: str) -> None:

@@ -147,6 +147,17 @@ class TestList:
         assert status["bungee/rome"][0] == "by hand"
         assert status["bungee/quebec"] == ("absent", "to be placed by hand: gsbench fetch bungee/quebec says how")
 
+    def test_a_damaged_record(self, run: Run, tandt: str, places: Path) -> None:
+        run("tandt", "--url", tandt)
+        (places / "tandt" / "truck.fetched.json").write_text("{")
+        code, out, _ = run("tandt", "--list", "--json")
+        assert code == 0
+        assert [t["status"] for t in json.loads(out)["targets"]] == ["fetched", "damaged"]
+        code, out, err = run("tandt", "--verify")
+        assert code == 4
+        assert "is not the record of a fetched scene" in out
+        assert "tandt/truck: not as fetched" in err
+
 
 class TestVerify:
     def test_all_is_well(self, run: Run, tandt: str, places: Path) -> None:
