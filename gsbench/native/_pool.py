@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import threading
+import weakref
 from typing import Final
 
 import torch
@@ -22,6 +23,8 @@ _PATIENCE: Final = 512
 _WASTE: Final = 4
 #: Smaller ones are left to the allocator.
 _SMALLEST: Final = 1 << 16
+#: Smaller results are left to the allocator, which keeps them itself.
+_SMALLEST_RESULT: Final = 1 << 16
 #: The size of huge pages.
 _HUGE_PAGE: Final = 1 << 21
 
@@ -48,14 +51,14 @@ class Pool:
         self._requests = 0
         self._lock = threading.Lock()
 
-    def take(self, size: int) -> Tensor:
-        """A uint8 tensor [>= size] with undefined contents."""
+    def take(self, size: int, waste: float = _WASTE) -> Tensor:
+        """A uint8 tensor [>= size, about at most waste * size] with undefined contents."""
         if size < _SMALLEST:
             return torch.empty(size, dtype=torch.uint8)
         with self._lock:
             self._requests += 1
             self._free = [(b, stamp) for b, stamp in self._free if self._requests - stamp < _PATIENCE]
-            fitting = [i for i, (b, _) in enumerate(self._free) if size <= b.numel() <= _WASTE * size]
+            fitting = [i for i, (b, _) in enumerate(self._free) if size <= b.numel() <= waste * size]
             if fitting:
                 best = min(fitting, key=lambda i: self._free[i][0].numel())
                 return self._free.pop(best)[0]
@@ -68,6 +71,23 @@ class Pool:
 
 
 POOL: Final = Pool()
+
+
+def empty_result(*shape: int, dtype: torch.dtype = torch.float32, pool: Pool = POOL) -> Tensor:
+    """Like `torch.empty`, for what leaves gsbench: a large tensor takes memory from the pool, and gives it back when the
+    last tensor on it is gone. It cannot be resized.
+    """
+    count = 1
+    for extent in shape:
+        count *= extent
+    size = count * dtype.itemsize
+    if size < _SMALLEST_RESULT:
+        return torch.empty(*shape, dtype=dtype)
+    block = pool.take(size, waste=1.5)
+    view = block.numpy()[:size]
+    # torch keeps `view` for as long as the memory is in use.
+    weakref.finalize(view, pool.give_back, [block]).atexit = False
+    return torch.from_numpy(view).view(dtype).view(shape)
 
 
 class Lease:

@@ -17,7 +17,7 @@ from torch import Tensor
 from gsbench.native import _abi
 from gsbench.native._check import pointer
 from gsbench.native._library import call
-from gsbench.native._pool import Lease
+from gsbench.native._pool import Lease, empty_result
 
 #: Floats in the gradient row of a pair of a Gaussian and a tile, and in its row of statistics.
 _ROW_FLOATS: Final = 16
@@ -228,17 +228,17 @@ class Rasterizer:
             "entry_offsets": torch.empty(c + 1, dtype=torch.int64),
         }
         slots = {
-            "means2d": torch.empty(capacity, 2),
-            "depths": torch.empty(capacity),
-            "conics": torch.empty(capacity, 3),
-            "slot_opacities": torch.empty(capacity),
-            "radii": torch.empty(capacity, 2, dtype=torch.int32),
+            "means2d": empty_result(capacity, 2),
+            "depths": empty_result(capacity),
+            "conics": empty_result(capacity, 3),
+            "slot_opacities": empty_result(capacity),
+            "radii": empty_result(capacity, 2, dtype=torch.int32),
         }
         if inputs.colors is not None:
-            slots["slot_colors"] = torch.empty(capacity, 3)
+            slots["slot_colors"] = empty_result(capacity, 3)
         if packed:
-            slots["camera_ids"] = torch.empty(capacity, dtype=torch.int64)
-            slots["gaussian_ids"] = torch.empty(capacity, dtype=torch.int64)
+            slots["camera_ids"] = empty_result(capacity, dtype=torch.int64)
+            slots["gaussian_ids"] = empty_result(capacity, dtype=torch.int64)
         self._call("project_forward", {**_input_pointers(inputs), **_addresses(slots)})
         visible = int(self._kept["chunk_ranks"][-1, -1]) if c else 0
         self._slots = visible if packed else capacity
@@ -292,14 +292,14 @@ class Rasterizer:
         self._kept["hit_masks"] = self._lease.empty(pairs * self._sizes.block_mask_bytes, dtype=torch.uint8)
         self._kept["tile_hits"] = torch.empty(c, self._sizes.tiles, dtype=torch.int64)
         outputs: dict[str, Tensor] = {
-            "image": torch.empty(c, height, width, self._options.channels or 3),
-            "alpha": torch.empty(c, height, width, 1),
+            "image": empty_result(c, height, width, self._options.channels or 3),
+            "alpha": empty_result(c, height, width, 1),
         }
         if surface:
-            outputs["distortion"] = torch.empty(c, height, width, 1)
-            outputs["median_slots"] = torch.empty(c, height, width, dtype=torch.int64)
+            outputs["distortion"] = empty_result(c, height, width, 1)
+            outputs["median_slots"] = empty_result(c, height, width, dtype=torch.int64)
         if statistics:
-            outputs.update({name: torch.empty(s, dtype=dtype) for name, dtype in STATISTICS.items()})
+            outputs.update({name: empty_result(s, dtype=dtype) for name, dtype in STATISTICS.items()})
         scratch_floats = ctypes.c_int64()
         with Lease() as lease:
             per_thread = self._sizes.forward_scratch_floats
@@ -340,13 +340,13 @@ class Rasterizer:
         c, width, height, s = self._cameras, self._settings.width, self._settings.height, self._slots
         channels, f32 = self._options.channels or 3, torch.float32
         grads = {
-            "grad_means2d": torch.empty(s, 2),
-            "grad_conics": torch.empty(s, 3),
-            "grad_slot_colors": torch.empty(s, channels),
-            "grad_slot_opacities": torch.empty(s),
+            "grad_means2d": empty_result(s, 2),
+            "grad_conics": empty_result(s, 3),
+            "grad_slot_colors": empty_result(s, channels),
+            "grad_slot_opacities": empty_result(s),
         }
         if absolute:
-            grads["grad_means2d_abs"] = torch.empty(s, 2)
+            grads["grad_means2d_abs"] = empty_result(s, 2)
         fields = self._canvas_pointers(canvas)
         fields["grad_image"] = pointer("gradient of the image", grad_image, f32, (c, height, width, channels))
         if grad_alpha is not None:
@@ -354,7 +354,7 @@ class Rasterizer:
         if grad_distortion is not None:
             shape = (c, height, width, 1)
             fields["grad_distortion"] = pointer("gradient of distortion", grad_distortion, f32, shape)
-            grads["grad_depths"] = torch.empty(s)
+            grads["grad_depths"] = empty_result(s)
         with Lease() as lease:
             self._call("blend_backward", {**fields, **_addresses(grads), **self._backward_scratch(lease)})
         return SlotGradients(
@@ -376,7 +376,7 @@ class Rasterizer:
         per_camera = (c,) if separate_cameras else ()
 
         def like(tensor: Tensor | None, apart: bool = True) -> Tensor | None:
-            return None if tensor is None else torch.empty(*(per_camera if apart else ()), *tensor.shape)
+            return None if tensor is None else empty_result(*(per_camera if apart else ()), *tensor.shape)
 
         colors = inputs.colors if slots.features is not None else None
         with_covars = inputs.covars is not None
@@ -422,7 +422,7 @@ class Rasterizer:
         Raises:
             ValueError: if the inputs have covars.
         """
-        result = torch.empty(self._slots, FISHER_VALUES)
+        result = empty_result(self._slots, FISHER_VALUES)
         fields = {**_input_pointers(inputs), **self._canvas_pointers(canvas), **_addresses({"fisher": result})}
         with Lease() as lease:
             self._call("fisher", {**fields, **self._backward_scratch(lease)})
