@@ -7,6 +7,7 @@ what passes between them; inputs and results belong to the caller.
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -135,8 +136,8 @@ class InputGradients(NamedTuple):
     viewmats: Tensor | None
 
 
-def _addresses(tensors: Mapping[str, Tensor | None]) -> dict[str, ctypes.c_void_p]:
-    return {name: ctypes.c_void_p(tensor.data_ptr()) for name, tensor in tensors.items() if tensor is not None}
+def _addresses(tensors: Mapping[str, Tensor | None]) -> dict[str, int]:
+    return {name: tensor.data_ptr() for name, tensor in tensors.items() if tensor is not None}
 
 
 def _options(inputs: InputTensors, settings: RasterSettings) -> _abi.RasterOptions:
@@ -159,7 +160,7 @@ def _options(inputs: InputTensors, settings: RasterSettings) -> _abi.RasterOptio
     )
 
 
-def _input_pointers(inputs: InputTensors) -> dict[str, ctypes.c_void_p]:
+def _input_pointers(inputs: InputTensors) -> dict[str, int]:
     n, c, f32 = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0]), torch.float32
     fields = {
         "means": pointer("means", inputs.means, f32, (n, 3)),
@@ -191,26 +192,34 @@ class Rasterizer:
         self._sizes = self._get_sizes()
         # Buffers that outlive a stage, by field of gsb_raster_buffers.
         self._kept: dict[str, Tensor] = {}
+        self._buffers = _abi.RasterBuffers()
         self._lease = Lease()
         self._scratch_floats = 0
         self._slots = 0
+        self._most_pairs = 0  # the largest pair bound of a camera
 
     def _get_sizes(self) -> _abi.RasterSizes:
         sizes = _abi.RasterSizes()
         call("gsb_raster_get_sizes", ctypes.byref(self._options), ctypes.byref(sizes))
         return sizes
 
-    def _call(
-        self, stage: str, fields: dict[str, ctypes.c_void_p], *extra: object, scratch_floats: int | None = None
-    ) -> None:
-        floats = self._scratch_floats if scratch_floats is None else scratch_floats
-        buffers = _abi.RasterBuffers(**_addresses(self._kept), **fields, scratch_floats=floats)
-        call(f"gsb_raster_{stage}", ctypes.byref(self._options), ctypes.byref(buffers), *extra)
+    def _keep(self, **tensors: Tensor) -> None:
+        """Buffers that later stages use too."""
+        self._kept.update(tensors)
+        for name, tensor in tensors.items():
+            setattr(self._buffers, name, tensor.data_ptr())
 
-    @property
-    def _most_pairs(self) -> int:
-        """The largest pair bound of a camera."""
-        return int(self._kept["entry_offsets"].diff().max()) if self._cameras else 0
+    def _call(self, stage: str, fields: dict[str, int], *extra: object, scratch_floats: int | None = None) -> None:
+        """Run a stage on the kept buffers and `fields`, which are forgotten afterwards."""
+        buffers = self._buffers
+        buffers.scratch_floats = self._scratch_floats if scratch_floats is None else scratch_floats
+        for name, address in fields.items():
+            setattr(buffers, name, address)
+        try:
+            call(f"gsb_raster_{stage}", ctypes.byref(self._options), ctypes.byref(buffers), *extra)
+        finally:
+            for name in fields:
+                setattr(buffers, name, None)
 
     def project(self, inputs: InputTensors) -> Projected:
         """Project every Gaussian for every camera.
@@ -221,12 +230,12 @@ class Rasterizer:
         n, c, sizes = self._gaussians, self._cameras, self._sizes
         capacity = c * n
         packed = self._settings.packed
-        self._kept = {
-            "records": self._lease.empty(c * sizes.records_per_camera, 16),
-            "chunk_ranks": torch.empty(c, sizes.chunks + 1, dtype=torch.int64),
-            "pair_bounds": torch.empty(c, sizes.chunks + 1, dtype=torch.int64),
-            "entry_offsets": torch.empty(c + 1, dtype=torch.int64),
-        }
+        self._keep(
+            records=self._lease.empty(c * sizes.records_per_camera, 16),
+            chunk_ranks=torch.empty(c, sizes.chunks + 1, dtype=torch.int64),
+            pair_bounds=torch.empty(c, sizes.chunks + 1, dtype=torch.int64),
+            entry_offsets=torch.empty(c + 1, dtype=torch.int64),
+        )
         slots = {
             "means2d": empty_result(capacity, 2),
             "depths": empty_result(capacity),
@@ -242,6 +251,8 @@ class Rasterizer:
         self._call("project_forward", {**_input_pointers(inputs), **_addresses(slots)})
         visible = int(self._kept["chunk_ranks"][-1, -1]) if c else 0
         self._slots = visible if packed else capacity
+        bounds = self._kept["entry_offsets"].tolist()
+        self._most_pairs = max((b - a for a, b in itertools.pairwise(bounds)), default=0)
         rows = {name: tensor[: self._slots] for name, tensor in slots.items()}
         return Projected(
             rows["means2d"],
@@ -258,9 +269,11 @@ class Rasterizer:
         c, sizes, kept = self._cameras, self._sizes, self._kept
         ranks = kept["chunk_ranks"]
         most_visible = int((ranks[:, -1] - ranks[:, 0]).max()) if c else 0
-        kept["pair_ranges"] = self._lease.empty(c * sizes.records_per_camera, 2, dtype=torch.int32)
-        kept["tile_starts"] = torch.empty(c, sizes.tiles + 1, dtype=torch.int64)
-        kept["tile_entries"] = self._lease.empty(int(kept["entry_offsets"][-1]), 2, dtype=torch.int32)
+        self._keep(
+            pair_ranges=self._lease.empty(c * sizes.records_per_camera, 2, dtype=torch.int32),
+            tile_starts=torch.empty(c, sizes.tiles + 1, dtype=torch.int64),
+            tile_entries=self._lease.empty(int(kept["entry_offsets"][-1]), 2, dtype=torch.int32),
+        )
         with Lease() as lease:
             scratch = {
                 "tile_ids": lease.empty(self._most_pairs + sizes.tile_id_padding, dtype=torch.int32),
@@ -270,7 +283,7 @@ class Rasterizer:
             }
             self._call("bin", _addresses(scratch))
 
-    def _canvas_pointers(self, canvas: Canvas) -> dict[str, ctypes.c_void_p]:
+    def _canvas_pointers(self, canvas: Canvas) -> dict[str, int]:
         c, channels = self._cameras, self._options.channels or 3
         fields = {}
         if canvas.features is not None:
@@ -285,12 +298,15 @@ class Rasterizer:
     def blend(self, canvas: Canvas, *, statistics: bool = False, surface: bool = False) -> Blended:
         """Draw. `surface` asks for distortion and median_slots."""
         c, width, height, s = self._cameras, self._settings.width, self._settings.height, self._slots
-        self._options.channels = 0 if canvas.features is None else int(canvas.features.shape[1])
-        self._sizes = self._get_sizes()
+        if canvas.features is not None:
+            self._options.channels = int(canvas.features.shape[1])
+            self._sizes = self._get_sizes()
         self._bin()
         pairs = int(self._kept["entry_offsets"][-1])
-        self._kept["hit_masks"] = self._lease.empty(pairs * self._sizes.block_mask_bytes, dtype=torch.uint8)
-        self._kept["tile_hits"] = torch.empty(c, self._sizes.tiles, dtype=torch.int64)
+        self._keep(
+            hit_masks=self._lease.empty(pairs * self._sizes.block_mask_bytes, dtype=torch.uint8),
+            tile_hits=torch.empty(c, self._sizes.tiles, dtype=torch.int64),
+        )
         outputs: dict[str, Tensor] = {
             "image": empty_result(c, height, width, self._options.channels or 3),
             "alpha": empty_result(c, height, width, 1),
@@ -317,7 +333,7 @@ class Rasterizer:
             {name: outputs[name] for name in STATISTICS if name in outputs},
         )
 
-    def _backward_scratch(self, lease: Lease) -> dict[str, ctypes.c_void_p]:
+    def _backward_scratch(self, lease: Lease) -> dict[str, int]:
         return _addresses(
             {
                 "gradient_rows": lease.empty(self._most_pairs * _ROW_FLOATS),
