@@ -1,11 +1,15 @@
 """Scratch memory that is used again.
 
 A fresh block of many megabytes costs a page fault for every four kilobytes, which is more than what the rasterizer then
-does with it. Buffers that never leave gsbench come from here and go back when their user is done.
+does with it. Buffers that never leave gsbench come from here and go back when their user is done. Large ones are made of
+huge pages where the system has them: rows of gradients are written all over their buffer, and each would otherwise wait
+for an address translation.
 """
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import threading
 from typing import Final
 
@@ -18,6 +22,22 @@ _PATIENCE: Final = 512
 _WASTE: Final = 4
 #: Smaller ones are left to the allocator.
 _SMALLEST: Final = 1 << 16
+#: The size of huge pages.
+_HUGE_PAGE: Final = 1 << 21
+
+
+def _allocate(size: int) -> Tensor:
+    """A uint8 tensor [size] with undefined contents, in huge pages if it is large."""
+    advice = getattr(mmap, "MADV_HUGEPAGE", None)
+    if advice is None or size < _HUGE_PAGE:
+        return torch.empty(size, dtype=torch.uint8)
+    block = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        block.madvise(advice)
+    except OSError:  # a kernel without huge pages
+        return torch.empty(size, dtype=torch.uint8)
+    offset = -ctypes.addressof(ctypes.c_char.from_buffer(block)) % _HUGE_PAGE
+    return torch.frombuffer(block, dtype=torch.uint8, count=size, offset=offset)
 
 
 class Pool:
@@ -39,7 +59,7 @@ class Pool:
             if fitting:
                 best = min(fitting, key=lambda i: self._free[i][0].numel())
                 return self._free.pop(best)[0]
-        return torch.empty(size + size // 4, dtype=torch.uint8)
+        return _allocate(size + size // 4)
 
     def give_back(self, buffers: list[Tensor]) -> None:
         """Make buffers from `take` available again; the caller keeps no view of them."""
