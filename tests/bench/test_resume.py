@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("unsealed")
 
 PlanOf = Callable[..., Plan]
 
-#: Densification, opacity resets and SH degrees within 24 steps.
+#: Densification, opacity resets and SH degrees within 18 steps.
 BUSY = ["busy.densify_grad_threshold=1e-7", "busy.densification_interval=3"]
 
 
@@ -144,7 +144,7 @@ def watching(folder: Path, copies: Path, within: str = "") -> Iterator[Watch]:
 def test_whenever_a_job_ends_it_goes_on_to_the_same_bytes(
     resumable_plan: PlanOf, tmp_path: Path, method: str, settings: list[str], within: str
 ) -> None:
-    spec = resumable_plan(method, settings=settings, iterations=24, checkpoint_every=5).jobs[0]
+    spec = resumable_plan(method, settings=settings, iterations=18, checkpoint_every=5).jobs[0]
     with watching(spec.out, tmp_path / "copies", within) as watch:
         expected, events = run(spec)
     assert expected.status == "ok", expected.error
@@ -163,7 +163,7 @@ def test_whenever_a_job_ends_it_goes_on_to_the_same_bytes(
         assert leftovers == [], moment
         resumed_at.update(notes(events))
         shutil.rmtree(copy)
-    total = 12 if method == "walk" else 24
+    total = 12 if method == "walk" else 18
     assert resumed_at == {f"resuming at step {step} of {total}" for step in range(5, total, 5)}
 
 
