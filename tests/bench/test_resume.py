@@ -108,7 +108,8 @@ class Watch:
     def look(self, event: str, arguments: tuple[Any, ...]) -> None:
         paths = [os.fsdecode(a) for a in arguments if isinstance(a, str | bytes | os.PathLike)]
         if any(path.startswith(self.within) for path in paths) and self.folder.is_dir():
-            content = hashlib.sha256(repr(tree(self.folder)).encode()).hexdigest()
+            files = {name: data for name, data in tree(self.folder).items() if not name.endswith(".log")}
+            content = hashlib.sha256(repr(files).encode()).hexdigest()
             if content not in self.taken:
                 copy = self.copies / f"{len(self.taken):03d}"
                 shutil.copytree(self.folder, copy)
