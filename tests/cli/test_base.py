@@ -45,6 +45,7 @@ def test_a_run_from_a_folder_of_models(here: Here, models: Path, tiny_capture: P
     assert record["metrics"]["psnr_to_base"] > 5
     assert str(tmp_path) not in json.dumps({**record, "artifact": None})
     assert "points" not in err
+    assert f"halved on path/tiny starts from pretrained, sha256 {sha256[:16]}" in here("run", *request, "-q")[1]
 
 
 @pytest.mark.usefixtures("one_process")
