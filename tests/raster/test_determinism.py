@@ -95,6 +95,10 @@ def test_same_bytes_packed_or_not(backend: Any) -> None:
         assert torch.equal(value, unpacked[name]), name
 
 
+#: Share of the pixels that may differ by more: a Gaussian at a threshold is drawn by one set and not by another.
+FLIPS = 2e-3
+
+
 @pytest.mark.parametrize(("kind", "options"), CALLS, ids=lambda value: value if isinstance(value, str) else "")
 def test_instruction_sets_agree(isas: list[str], kind: str, options: dict[str, Any]) -> None:
     outcomes = []
@@ -108,11 +112,11 @@ def test_instruction_sets_agree(isas: list[str], kind: str, options: dict[str, A
             error = (image - outcomes[0].images[name]).abs().amax(dim=-1) / scale
             if name == "expected_depth" or (name == "colors" and "ED" in options.get("render_mode", "")):
                 error = error * other.images["alphas"][..., 0]  # it is a quotient by alpha
-            # Each is about 1e-6 from the exact image.
-            assert float((error > 1e-6).float().mean()) < 1e-2, name
-            assert float((error > 5e-6).float().mean()) < 2e-3, name  # counted: threshold flips
+            assert float((error > 1e-6).float().mean()) < FLIPS, name
         for name, rows in other.rows.items():
-            if name in ("hits", "dominant", "radii"):
+            if name in ("means2d", "radii", "depths", "conics"):  # nothing in the projection is contracted
+                assert torch.equal(rows, outcomes[0].rows[name]), name
+            if name in ("hits", "dominant"):
                 assert int((rows - outcomes[0].rows[name]).abs().max()) <= 2, name
         for name, gradient in other.gradients.items():
             error = (gradient - outcomes[0].gradients[name]).norm()
