@@ -172,8 +172,6 @@ def test_a_job_that_is_killed_is_a_row_and_goes_on_next_time(resumable_plan: Pla
     assert (again[0].status, again[0].resumed) == ("ok", 1)
     assert notes == [f"{victim} resuming at step 18 of 40"]
     assert again[1] == records[1]
-    whole = resumable_plan("walk", out=tmp_path / "whole", threads=1, settings=settings)
-    assert run_plan(whole)[0].sha256 == again[0].sha256
     assert leftovers(plan.out) == []
 
 
