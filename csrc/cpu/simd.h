@@ -213,6 +213,30 @@ GSB_INLINE IntVector lane_numbers() {
 #endif
 }
 
+// The sum and the largest of the lanes, in an order of the instruction set's own.
+GSB_INLINE float sum_of(Lanes a) {
+#if GSB_LANES == 16
+  return _mm512_reduce_add_ps(a.v);
+#else
+  float lanes[kLanes];
+  a.store_unaligned(lanes);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int l = 0; l < width; ++l) lanes[l] += lanes[l + width];
+  }
+  return lanes[0];
+#endif
+}
+GSB_INLINE float largest_of(Lanes a) {
+#if GSB_LANES == 16
+  return _mm512_reduce_max_ps(a.v);
+#else
+  float lanes[kLanes];
+  a.store_unaligned(lanes);
+  for (int l = 1; l < kLanes; ++l) lanes[0] = lanes[l] > lanes[0] ? lanes[l] : lanes[0];
+  return lanes[0];
+#endif
+}
+
 // Writes the consecutive numbers first, first + 1, ... ; p need not be aligned.
 GSB_INLINE void store_sequence(uint32_t* p, uint32_t first) {
   typedef int32_t Unaligned __attribute__((vector_size(4 * GSB_LANES), aligned(4), may_alias));

@@ -277,6 +277,8 @@ def _drawn(render_mode: RenderMode, channels: _Channels, image: Tensor, alpha: T
     colors = image[..., : channels.colors]
     if render_mode == "RGB":
         return image if channels.total == channels.colors else colors
+    if not render_mode.endswith("ED") and not channels.normal:
+        return image
     depth = image[..., channels.colors : channels.colors + 1]
     if render_mode.endswith("ED"):
         depth = depth / alpha.clamp_min(_MIN_ALPHA)
