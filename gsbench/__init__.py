@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from gsbench.metrics import MetricSpec as MetricSpec
     from gsbench.metrics import compute_metrics as compute_metrics
     from gsbench.protocols import Protocol as Protocol
+    from gsbench.raster import Gaussians as Gaussians
     from gsbench.raster import RenderOptions as RenderOptions
     from gsbench.raster import RenderOutput as RenderOutput
     from gsbench.raster import rasterization as rasterization
     from gsbench.raster import render as render
+    from gsbench.raster import visible as visible
     from gsbench.records import Record as Record
     from gsbench.scenes import DatasetSpec as DatasetSpec
     from gsbench.scenes import PointCloud as PointCloud
@@ -82,7 +84,7 @@ _NAMES: Final = {
     ),
     "gsbench.metrics": ("MetricSpec", "compute_metrics"),
     "gsbench.protocols": ("Protocol",),
-    "gsbench.raster": ("RenderOptions", "RenderOutput", "rasterization", "render"),
+    "gsbench.raster": ("Gaussians", "RenderOptions", "RenderOutput", "rasterization", "render", "visible"),
     "gsbench.records": ("Record",),
     "gsbench.scenes": ("DatasetSpec", "PointCloud", "Scene", "SceneOptions", "View", "load_scene", "resolve_scenes"),
     "gsbench.splats": ("Camera", "Splats"),

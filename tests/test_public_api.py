@@ -23,8 +23,8 @@ PROMISED = {
 
 #: The packages whose names are imported when they are first used.
 PACKAGES = [
-    "gsbench", "gsbench.bench", "gsbench.methods", "gsbench.metrics", "gsbench.native", "gsbench.scenes",
-    "gsbench.testing", "gsbench.training",
+    "gsbench", "gsbench.bench", "gsbench.fetch", "gsbench.methods", "gsbench.metrics", "gsbench.native",
+    "gsbench.scenes", "gsbench.testing", "gsbench.training",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from gsbench.errors import UsageError
 
@@ -41,10 +41,7 @@ def main(path: Path, *, lifeline: bool = False) -> int:
 
     from gsbench.bench.model import JOB_PROTOCOL, JobEvent, JobSpec
 
-    if not faulthandler.is_enabled():
-        faulthandler.enable(2)
-    if lifeline:
-        threading.Thread(target=_end_with_driver, daemon=True).start()
+    watch(lifeline=lifeline)
     try:
         text = path.read_text(encoding="utf-8")
         number = json.loads(text).get("job_protocol")
@@ -53,15 +50,8 @@ def main(path: Path, *, lifeline: bool = False) -> int:
         spec = JobSpec.model_validate_json(text)
     except (OSError, ValidationError, ValueError, AttributeError) as error:
         raise UsageError(f"{path} does not describe a job: {error}") from error
-    if spec.threads is not None:
-        # Before torch and OpenMP are loaded.
-        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(spec.threads)))
-    # Threads that wait by spinning take the core from the thread they wait for as soon as anything else runs on the
-    # machine; training beside other work then slows down by far more than its share.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    sys.stdout.flush()
-    os.dup2(2, 1)
+    set_threads(spec.threads)
+    events = take_output()
 
     def emit(event: JobEvent) -> None:
         events.write(event.model_dump_json(exclude_defaults=True) + "\n")
@@ -77,6 +67,31 @@ def main(path: Path, *, lifeline: bool = False) -> int:
     record = run_job(spec, emit)
     emit(JobEvent(job=spec.id, kind="job-finished", record=record))
     return 1 if record.status == "failed" else 0
+
+
+def watch(*, lifeline: bool) -> None:
+    """Let crashes leave a traceback; with `lifeline`, end when standard input is closed."""
+    if not faulthandler.is_enabled():
+        faulthandler.enable(2)
+    if lifeline:
+        threading.Thread(target=_end_with_driver, daemon=True).start()
+
+
+def set_threads(count: int | None) -> None:
+    """Set the number of threads of libraries that are loaded from now on; before torch and OpenMP are."""
+    if count is not None:
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(count)))
+    # Threads that wait by spinning take the core from the thread they wait for as soon as anything else runs on the
+    # machine; training beside other work then slows down by far more than its share.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def take_output() -> TextIO:
+    """Standard output, for events alone: whatever else is printed goes to standard error from now on."""
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    return events
 
 
 def _end_with_driver() -> None:

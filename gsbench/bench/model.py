@@ -156,6 +156,34 @@ class JobSpec(_Model):
         return SceneRef(self.dataset, self.scene, self.scene_path)
 
 
+class EncodeSpec(_Model):
+    """Encoding a model without a scene: what ``gsbench encode`` asks of a process of its own.
+
+    Fields:
+        method, version, suffix: the method, its distribution's version, and how its artifacts end.
+        config: the method's resolved Config as JSON.
+        iterations: None; there is nothing to train.
+        device, threads, seed: as in `JobSpec`.
+        model: Gaussians to start from; None with `state`.
+        state: folder with the state of a model that this method trained; None with `model`.
+        base: what that training started from, for methods that have a base.
+        folder: existing and empty; receives the artifact.
+    """
+
+    method: str
+    version: str
+    suffix: str
+    config: dict[str, Any]
+    iterations: None = None
+    device: str
+    threads: int | None = None
+    seed: int = 0
+    model: OwnModel | None = None
+    state: Path | None = None
+    base: OwnModel | None = None
+    folder: Path
+
+
 class Plan(_Model):
     """The jobs of a run, each after those that it depends on, and how to place them."""
 

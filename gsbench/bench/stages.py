@@ -8,22 +8,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
 
+from gsbench import registry
 from gsbench.artifact import ArtifactWriter, inspect_artifact, open_artifact
 from gsbench.bench import model_files
-from gsbench.bench.model import JobSpec
+from gsbench.bench.model import EncodeSpec, JobSpec
 from gsbench.bench.score import load_frame, save_image, score_frames
 from gsbench.bench.sealed import decode_sealed
 from gsbench.bench.sealed_work import hash_decoded
 from gsbench.bench.settings import build_config
 from gsbench.bench.visible import Visible
-from gsbench.errors import JobError
+from gsbench.errors import JobError, UsageError
 from gsbench.hooks import method_class
-from gsbench.methods import Context, Method, Model, TrainProgress
+from gsbench.methods import Context, Method, MethodSpec, Model, TrainProgress
 from gsbench.raster import RenderOptions, render
 from gsbench.scenes import Scene
 from gsbench.splats import Splats
@@ -50,7 +51,7 @@ class StageOutput:
     durable: bool = False
 
 
-def artifact_name(spec: JobSpec) -> str:
+def artifact_name(spec: JobSpec | EncodeSpec) -> str:
     """Name of the artifact among the files of the encode stage."""
     return f"artifact{spec.suffix}"
 
@@ -78,7 +79,41 @@ def train(
     return StageOutput({}, stage.seconds, durable=True)
 
 
-def encode(spec: JobSpec, version: str, trained: Path, base: Splats | None, folder: Path) -> StageOutput:
+def adopt(spec: EncodeSpec, splats: Splats, folder: Path, progress: TrainProgress) -> None:
+    """Make Gaussians a model of the method, without photos; writes the model.
+
+    Raises:
+        UsageError: if the method cannot do that.
+    """
+    known: MethodSpec = registry.methods.get(spec.method)
+    with _Stage(spec, folder, splats if known.base is not None else None, progress) as stage:
+        if known.base is not None:
+            scene = cast("Scene", _NoScene(spec.method))
+            model = stage.method.fit(scene, stage.config, stage.context)
+        else:
+            try:
+                model = stage.method.from_splats(splats.to(spec.device), stage.config, stage.context)
+            except NotImplementedError as error:
+                raise UsageError(f"method {spec.method!r} cannot encode a model of other origin: {error}") from error
+        if not isinstance(model, Model):
+            raise JobError(f"{type(stage.method).__name__} made a {type(model).__name__}, expected a Model")
+        model_files.save_state(model.state(), folder)
+
+
+class _NoScene:
+    """Stands where a method looks for a scene and there is none."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    def __getattr__(self, name: str) -> Any:
+        raise UsageError(
+            f"method {self._method!r} needs the photos of the scene (it asked for its {name}); give it both: "
+            f"gsbench run --methods {self._method} --base MODEL --scenes path:/my/scene"
+        )
+
+
+def encode(spec: JobSpec | EncodeSpec, version: str, trained: Path, base: Splats | None, folder: Path) -> StageOutput:
     """Encode the model that lies in the folder `trained`; writes the artifact. `version` is the plugin's."""
     path = folder / artifact_name(spec)
     with _Stage(spec, folder, base) as stage:
@@ -180,7 +215,7 @@ def render_base(spec: JobSpec, scene: Scene, splats: Splats, folder: Path, progr
     return StageOutput({"views": len(names)})
 
 
-def threads(spec: JobSpec) -> int:
+def threads(spec: JobSpec | EncodeSpec) -> int:
     """CPU threads of the job."""
     return spec.threads or torch.get_num_threads()
 
@@ -194,7 +229,7 @@ class _Stage:
 
     def __init__(
         self,
-        spec: JobSpec,
+        spec: JobSpec | EncodeSpec,
         folder: Path,
         base: Splats | None,
         progress: TrainProgress | None = None,

@@ -7,6 +7,7 @@ verbs, or a word is none of ours.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -32,6 +33,7 @@ VERBS: Final = {
     "run": "gsbench.cli.run",
     "plan": "gsbench.cli.plan",
     "train": "gsbench.cli.train",
+    "encode": "gsbench.cli.encode",
     "plugins": "gsbench.cli.plugins",
     "inspect": "gsbench.cli.inspect",
     "decode": "gsbench.cli.decode",
@@ -140,6 +142,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         # Whoever read our output stopped reading (gsbench plugins | head). Python would complain while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            return _bug(error)
+        _say(f"gsbench: error: {error.filename or 'the output'} cannot be written: {error.strerror}")
         return EXIT_FAILED
     except Exception as error:
         return _bug(error)

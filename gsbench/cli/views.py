@@ -75,7 +75,7 @@ def _colmap_cameras(folder: Path, views: str) -> Sequence[Camera]:
     import torch
 
     from gsbench.scenes.colmap import read_model
-    from gsbench.scenes.folder import HOLD_EVERY
+    from gsbench.scenes.listing import HOLD_EVERY
     from gsbench.splats import Camera
 
     model = read_model(folder, points=False)

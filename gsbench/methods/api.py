@@ -116,6 +116,17 @@ class Method(ABC):
     def fit(self, scene: Scene, config: Any, context: Context) -> Model:
         """Train on `scene.train` (or take `context.base`) and return the model."""
 
+    def from_splats(self, splats: Splats, config: Any, context: Context) -> Model:
+        """A model made of these Gaussians, without photos or training: what ``gsbench encode`` starts from.
+
+        Methods with a base need not override it: what they make of `context.base` in `fit` is used, with a scene that
+        raises `UsageError` when it is looked at.
+
+        Raises:
+            NotImplementedError: if the method can only train a model of its own; the message says why.
+        """
+        raise NotImplementedError("it trains its own from photos")
+
     @abstractmethod
     def encode(self, model: Any, config: Any, out: ArtifactWriter, context: Context) -> None:
         """Write everything that `decode` needs to `out`. Must be deterministic."""

@@ -130,6 +130,25 @@ class TrainedMethod(Method):
         trained = (trainer or start()).train()
         return cast("type[TrainedModel]", self.model_class)(trained, pipe)
 
+    def from_splats(self, splats: Splats, config: Any, context: Context) -> TrainedModel:
+        """A model that holds these Gaussians as they are, at their own SH degree.
+
+        Raises:
+            NotImplementedError: if the model class makes its parameters in a way of its own from points, and has none
+                from Gaussians (`BaseGaussianModel.create_from_splats`).
+        """
+        kind, plain = self.gaussian_model, BaseGaussianModel
+        if (
+            kind.create_from_points is not plain.create_from_points
+            and kind.create_from_splats is plain.create_from_splats
+        ):
+            raise NotImplementedError("its model has parameters that only training on photos gives")
+        params = dataclasses.replace(_part(self.model_params, config), sh_degree=splats.sh_degree)
+        model = kind.construct(params)
+        model.device = torch.device(context.device)
+        model.create_from_splats(splats, 1.0)
+        return cast("type[TrainedModel]", self.model_class)(model, _part(self.pipeline_params, config))
+
     def encode(self, model: Any, config: Any, out: ArtifactWriter, context: Context) -> None:
         """Write the Gaussians as an Inria .ply."""
         write_ply(out.native(".ply"), model.splats())

@@ -170,7 +170,7 @@ class Record(_Model):
     """Why a metric is null."""
     seconds: Seconds = Field(default_factory=Seconds)
     resumed: Count = 0
-    """How many times training was interrupted and went on from a checkpoint; its seconds are those of all parts."""
+    """How many times training, interrupted, went on from a checkpoint; its seconds are those of all parts together."""
     render_ms: RenderTimes | None = None
     peak_host_bytes: Count | None = None
     """Most main memory that a stage held."""

@@ -232,7 +232,7 @@ class _Maker:
         clear = [c.frame.name for c in checked if c.header.alpha]
         if clear and self.protocol.split != "given":
             color = ", ".join(f"{c:g}" for c in self.protocol.background)
-            notes.append(f"transparent pixels of {_photos(clear, '')} lie over the background ({color})")
+            notes.append(f"{_photos(clear)} laid over the background ({color}) where transparent: {some(clear)}")
         masked = [c for c in checked if c.frame.mask is not None]
         if masked:
             notes.append(
@@ -242,8 +242,8 @@ class _Maker:
         return notes
 
 
-def _photos(names: Sequence[str], verb: str = " are") -> str:
-    return f"{len(names)} photos{verb}"
+def _photos(names: Sequence[str]) -> str:
+    return "1 photo is" if len(names) == 1 else f"{len(names)} photos are"
 
 
 def _check(frame: Frame) -> _Checked:

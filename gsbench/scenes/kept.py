@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from PIL import Image, PngImagePlugin
 
 from gsbench._files import atomic_file
 from gsbench.errors import StoreError
+from gsbench.scenes.photos import read_bytes
 
 #: Takes part in every key: another way of making pixels gets other files.
 _VERSION: Final = 1
@@ -47,7 +49,7 @@ class Kept:
     def read(self, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
         """The pixels, uint8 [H, W, 3]; None if they are not there, damaged or not what was written."""
         try:
-            with Image.open(self.path, formats=("PNG",)) as image:
+            with Image.open(io.BytesIO(read_bytes(self.path)), formats=("PNG",)) as image:
                 if image.size != size or image.mode != "RGB":
                     return None
                 pixels = np.array(image, dtype=np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from gsbench.errors import SceneError
-from gsbench.scenes.photos import FORMATS, is_file, same_shape, unreadable
+from gsbench.scenes.photos import FORMATS, is_file, read_bytes, same_shape, unreadable
 from gsbench.scenes.undistort import Undistortion
 
 #: The folder of masks beside the photos of a COLMAP model.
@@ -58,8 +59,9 @@ class Mask:
         Raises:
             SceneError: if the file is damaged, or is not the one that was there when the scene was loaded.
         """
+        data = read_bytes(self.path)
         try:
-            with Image.open(self.path, formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 found = image.size
                 samples = np.asarray(image.convert("RGB") if image.mode == "P" else image)
         except Exception as error:
@@ -87,8 +89,9 @@ def make_mask(
     Raises:
         SceneError: if it is not an image that can be a mask, or does not have the photo's shape.
     """
+    data = read_bytes(path)
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             stored, mode = image.size, image.mode
     except Exception as error:
         raise unreadable(path, error) from error

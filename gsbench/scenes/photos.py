@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -23,6 +24,8 @@ _ORIENTATION_TAG: Final = 0x0112
 _TRANSPOSED: Final = frozenset({5, 6, 7, 8})
 #: Bytes at the end of a file among which its end marker is looked for.
 _TAIL: Final = 64
+#: Bytes of a file: far more than a photograph takes.
+_MAX_BYTES: Final = 1 << 30
 #: Width and height: the limit of JPEG.
 _MAX_SIDE: Final = 65535
 
@@ -52,6 +55,22 @@ def unreadable(path: Path, error: Exception) -> SceneError:
     if isinstance(error, OSError) and error.strerror:
         return SceneError(f"{path}: cannot be read: {error.strerror}")
     return SceneError(f"{path}: damaged image: {ascii(str(error))[1:-1]:.200}")
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of an image file. Decoders get it so: reading from a file they take memory for lengths that a file states.
+
+    Raises:
+        SceneError: if it cannot be read, or is larger than images are.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise SceneError(f"{path}: {size} bytes; expected an image file of up to {_MAX_BYTES}")
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _complete(path: Path, image_format: str | None) -> bool:
@@ -113,11 +132,15 @@ def read_header(path: Path) -> PhotoHeader:
             point).
     """
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            read_bytes(path)
         with Image.open(path, formats=FORMATS) as image:
             _check_kind(path, image)
             alpha = image.mode in _WITH_ALPHA or "transparency" in image.info
             header = PhotoHeader(image.width, image.height, _orientation(image), alpha)
-            if not _complete(path, image.format):
+            complete = _complete(path, image.format)
+        if not complete:
+            with Image.open(io.BytesIO(read_bytes(path)), formats=FORMATS) as image:
                 image.load()
     except SceneError:
         raise

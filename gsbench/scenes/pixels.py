@@ -14,7 +14,7 @@ from PIL import Image
 
 from gsbench.errors import SceneError
 from gsbench.scenes.kept import Kept
-from gsbench.scenes.photos import FORMATS, png_bits, unreadable
+from gsbench.scenes.photos import FORMATS, png_bits, read_bytes, unreadable
 from gsbench.scenes.undistort import Undistortion
 
 Pixels = npt.NDArray[np.uint8]
@@ -66,26 +66,20 @@ class Photo:
             SceneError: if the file is damaged, or is not the one that was there when the scene was loaded.
         """
         if self.kept is None:
-            return self._make(self.path)
+            return self._make(read_bytes(self.path))
         pixels = self.kept.read(self.size)
         if pixels is None:
-            pixels = self._make(io.BytesIO(self._same_bytes(self.kept.source)))
+            data = read_bytes(self.path)
+            if hashlib.sha256(data).hexdigest() != self.kept.source:
+                # What is kept under a digest must come from these bytes.
+                raise SceneError(f"{self.path}: changed since the scene was loaded")
+            pixels = self._make(data)
             self.kept.write(pixels)
         return pixels
 
-    def _same_bytes(self, sha256: str) -> bytes:
-        """The file's bytes: what is kept under their digest must come from them."""
+    def _make(self, data: bytes) -> Pixels:
         try:
-            data = self.path.read_bytes()
-        except OSError as error:
-            raise unreadable(self.path, error) from error
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise SceneError(f"{self.path}: changed since the scene was loaded")
-        return data
-
-    def _make(self, source: Path | io.BytesIO) -> Pixels:
-        try:
-            rgb, found = decode(source, self.background, self.stored)
+            rgb, found = decode(data, self.background, self.stored)
         except Exception as error:
             raise unreadable(self.path, error) from error
         if rgb is None:
@@ -103,15 +97,15 @@ class Photo:
 
 
 def decode(
-    source: Path | io.BytesIO, background: tuple[float, float, float], expected: tuple[int, int]
+    data: bytes, background: tuple[float, float, float], expected: tuple[int, int]
 ) -> tuple[Image.Image | None, tuple[int, int]]:
     """An RGB image laid over `background`, and its size; None in its place, undecoded, if the size is another."""
-    with Image.open(source, formats=FORMATS) as image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         size: tuple[int, int] = image.size
         if size != expected:
             return None, size
-        if image.format == "PNG" and _is_16_bit(source):
-            samples, top = _read_16_bit(source, image), 65535.0
+        if image.format == "PNG" and png_bits(io.BytesIO(data)) == 16:
+            samples, top = _read_16_bit(data, image), 65535.0
         elif image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
             samples, top = np.asarray(image.convert("RGBA")), 255.0
         else:
@@ -134,14 +128,7 @@ def _over(samples: npt.NDArray[Any], top: float, background: tuple[float, float,
     return out
 
 
-def _is_16_bit(source: Path | io.BytesIO) -> bool:
-    if isinstance(source, io.BytesIO):
-        return source.getbuffer()[24] == 16
-    with source.open("rb") as file:
-        return png_bits(file) == 16
-
-
-def _read_16_bit(source: Path | io.BytesIO, image: Image.Image) -> npt.NDArray[np.uint16]:
+def _read_16_bit(data: bytes, image: Image.Image) -> npt.NDArray[np.uint16]:
     """The samples of a 16-bit PNG, [H, W, 3 or 4].
 
     Pillow has 16 bits per channel for gray only, and keeps the high byte of others. Read as if the bytes were in the
@@ -151,7 +138,7 @@ def _read_16_bit(source: Path | io.BytesIO, image: Image.Image) -> npt.NDArray[n
         gray = np.asarray(image).astype(np.uint16)
         return np.repeat(gray[..., None], 3, axis=2)
     high = np.asarray(image).astype(np.uint16)
-    with Image.open(source, formats=("PNG",)) as opened:
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
         again: Any = opened
         again.tile = [(*tile[:3], tile[3].replace("16B", "16L")) for tile in again.tile]
         low = np.asarray(opened).astype(np.uint16)

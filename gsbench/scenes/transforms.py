@@ -100,12 +100,13 @@ def read_transforms(path: Path) -> tuple[list[TransformsFrame], Mapping[str, Any
 
 def _load(path: Path) -> dict[str, Any]:
     try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise SceneError(f"{path}: {size} bytes; expected a list of cameras of up to {MAX_BYTES}")
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(size)
     except OSError as error:
         raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if len(data) > MAX_BYTES:
-        raise SceneError(f"{path}: more than {MAX_BYTES} bytes; expected a list of cameras")
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:  # not JSON, not Unicode, an absurdly long or deep value
@@ -151,7 +152,7 @@ def _pose(where: str, value: object) -> TransformsPose:
 def _refuse_other_lenses(frame: TransformsFrame) -> None:
     values = frame.intrinsics
     model = values.get("camera_model", "PINHOLE")
-    if model not in _MODELS:
+    if not isinstance(model, str) or model not in _MODELS:
         known = ", ".join(sorted(_MODELS))
         raise SceneError(f"{frame.where}: camera model {_short(model)} is not supported; expected one of {known}")
     for name in _OTHER_LENSES:

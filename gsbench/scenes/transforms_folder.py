@@ -81,7 +81,8 @@ def list_transforms(folder: Path, protocol: Protocol, options: SceneOptions, *, 
     everything = [name for pairs in named.values() for (name, _), _ in pairs]
     unposed = _unposed(folder, everything) if options.held_out else set()
     if unposed:
-        notes.append(f"{len(unposed)} photos are in no transforms file and are left out: {some(unposed)}")
+        what = "1 photo is" if len(unposed) == 1 else f"{len(unposed)} photos are"
+        notes.append(f"{what} in no transforms file and left out: {some(unposed)}")
     if any(shared.get("ply_file_path") for _, shared in read.values()):
         notes.append("ply_file_path is not read: training starts from random points")
     xyz, rgb = _points(given, [frame for (_, there), frame in train if there], options.random_points or POINTS)

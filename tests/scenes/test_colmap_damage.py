@@ -237,7 +237,7 @@ def fuzz(folder: Path, rounds: int, seed: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(("binary", "seed"), [(True, 1), (False, 2)])
-@pytest.mark.parametrize("rounds", [500, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [1000, pytest.param(50_000, marks=pytest.mark.slow)])
 def test_mutations_in_bounded_time_and_memory(raw: Any, tmp_path: Path, binary: bool, seed: int, rounds: int) -> None:
     folder = raw.write(tmp_path)
     if not binary:
@@ -247,7 +247,7 @@ def test_mutations_in_bounded_time_and_memory(raw: Any, tmp_path: Path, binary: 
         write_model(folder, model, binary=False)
     check_survives(folder)  # imports and caches are not counted
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         models, most = fuzz(folder, rounds, seed)
     finally:
@@ -255,7 +255,7 @@ def test_mutations_in_bounded_time_and_memory(raw: Any, tmp_path: Path, binary: 
     # The files have a few hundred bytes: a count that was believed would show. (Python's table of interned strings,
     # into which pathlib puts every name, doubles now and then.)
     assert most < 10_000_000
-    assert time.perf_counter() - start < rounds * 0.02
+    assert time.process_time() - start < rounds * 0.02
     assert rounds / 100 < models < rounds * 3 / 4
 
 

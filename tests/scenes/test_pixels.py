@@ -163,7 +163,7 @@ def test_opaque_images_are_untouched_by_the_background(width: int, height: int, 
     rgb = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(np.dstack([rgb, np.full((height, width), 255, np.uint8)])).save(buffer, format="PNG")
-    image, size = decode(buffer, (0.3, 0.7, 0.1), (width, height))
+    image, size = decode(buffer.getvalue(), (0.3, 0.7, 0.1), (width, height))
     assert size == (width, height)
     assert np.array_equal(np.asarray(image), rgb)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gsbench.training import densify
+from gsbench.training.optim import FusedAdam
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "means": (3,),
@@ -263,3 +264,109 @@ def test_rotate_with_a_known_rotation() -> None:
     # A quarter turn around z takes x to y; the length of the quaternion does not matter.
     quats = torch.tensor([[3.0, 0.0, 0.0, 3.0]])
     torch.testing.assert_close(densify.rotate(quats, torch.tensor([[1.0, 0.0, 2.0]])), torch.tensor([[0.0, 1.0, 2.0]]))
+
+
+def sparse_gradient(shape: torch.Size, g: torch.Generator) -> Tensor:
+    rows = torch.randperm(shape[0], generator=g)[:5]
+    return torch.sparse_coo_tensor(rows[None], torch.randn(5, *shape[1:], generator=g), shape, check_invariants=True)
+
+
+#: Optimizers, the per-Gaussian state that each keeps, and whether it takes sparse gradients.
+KINDS: dict[str, tuple[Any, set[str], bool]] = {
+    "SGD": (lambda p: torch.optim.SGD([p], lr=0.1, momentum=0.9), {"momentum_buffer"}, False),
+    "SparseAdam": (lambda p: torch.optim.SparseAdam([p], lr=0.1), {"exp_avg", "exp_avg_sq"}, True),
+    "AMSGrad": (
+        lambda p: torch.optim.Adam([p], lr=0.1, amsgrad=True),
+        {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
+        False,
+    ),
+    "FusedAdam": (lambda p: FusedAdam([p], lr=0.1), {"exp_avg", "exp_avg_sq"}, False),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_optimizers(kind: str) -> None:
+    make_optimizer, keys, sparse = KINDS[kind]
+    params, _, state = make(steps=0)
+    optimizers = {k: make_optimizer(p) for k, p in params.items()}
+    g = torch.Generator().manual_seed(1)
+
+    def step() -> None:
+        for name, p in params.items():
+            p.grad = sparse_gradient(p.shape, g) if sparse else torch.randn(p.shape, generator=g)
+            optimizers[name].step()
+
+    step()
+    before = {k: {s: optimizers[k].state[p][s].clone() for s in keys} for k, p in params.items()}
+    counts = {k: optimizers[k].state[p].get("step") for k, p in params.items()}
+    mask = torch.arange(12) % 4 == 1
+    densify.duplicate(params, optimizers, state, mask)
+    densify.remove(params, optimizers, state, torch.arange(15) < 2)
+    for name, p in params.items():
+        new = optimizers[name].state[p]
+        assert {k for k, v in new.items() if isinstance(v, Tensor) and v.ndim > 0} == keys
+        assert new.get("step") == counts[name]
+        for key in keys:
+            assert torch.equal(new[key][:10], before[name][key][2:])
+            assert new[key].shape == p.shape
+            assert not new[key][10:].any()
+    step()
+    densify.relocate(params, optimizers, state, torch.arange(13) == 0, generator=g)
+    densify.sample_add(params, optimizers, state, 2, generator=g)
+    step()
+    assert all(len(p) == 15 and torch.isfinite(p).all() for p in params.values())
+    check_held(params, optimizers)
+
+
+def test_state_with_a_row_per_gaussian_is_edited_whatever_its_shape() -> None:
+    params, optimizers, state = make()
+    held = optimizers["quats"].state[params["quats"]]
+    held.update(
+        step=torch.full((12,), 3.0),
+        row=torch.arange(12.0),
+        factor=torch.arange(24.0).reshape(12, 2),
+        columns=torch.ones(4),
+        note="kept",
+    )
+    mask = torch.arange(12) % 2 == 0
+    densify.remove(params, optimizers, state, mask)
+    held = optimizers["quats"].state[params["quats"]]
+    assert held["step"].tolist() == [3.0] * 12
+    assert held["row"].tolist() == [1, 3, 5, 7, 9, 11]
+    assert held["factor"][:, 0].tolist() == [2, 6, 10, 14, 18, 22]
+    assert held["columns"].tolist() == [1, 1, 1, 1]
+    assert held["note"] == "kept"
+
+
+def test_what_is_drawn_comes_from_the_generator_in_reach() -> None:
+    def split(seed: int, state: dict[str, Any], **arguments: Any) -> Tensor:
+        params, optimizers, _ = make()
+        torch.manual_seed(seed)
+        densify.split(params, optimizers, state, torch.ones(12, dtype=torch.bool), **arguments)
+        means: Tensor = params["means"].detach()
+        return means
+
+    def seeded(seed: int) -> torch.Generator:
+        return torch.Generator().manual_seed(seed)
+
+    expected = split(7, {})
+    assert torch.equal(split(8, {"generator": seeded(7)}), expected)
+    assert torch.equal(split(8, {"generator": seeded(9)}, generator=seeded(7)), expected)
+    assert not torch.equal(split(8, {}), expected)
+
+
+def test_revised_opacity_is_for_two_parts() -> None:
+    params, optimizers, state = make()
+    with pytest.raises(ValueError, match="revised_opacity: expected 2 parts, got 3"):
+        densify.split(params, optimizers, state, torch.ones(12, dtype=torch.bool), True, parts=3)
+
+
+def test_a_refused_edit_changes_nothing() -> None:
+    params, optimizers, state = make()
+    before, held = dict(params), dict(state)
+    stray = {**optimizers, "features1": optimizers["means"]}
+    with pytest.raises(ValueError, match=r"optimizers\['features1'\] does not hold params\['features1'\]"):
+        densify.remove(params, stray, state, torch.arange(12) < 4)
+    assert all(params[k] is p for k, p in before.items())
+    assert all(state[k] is v for k, v in held.items())
+    check_held(params, optimizers)

@@ -67,10 +67,10 @@ class MCMCStrategy(Strategy):
         """Refine when it is time, and add noise.
 
         Args:
-            params: as checked by `check_sanity`.
-            optimizers: as checked by `check_sanity`.
-            state: from `initialize_state`.
-            step: the current step, from 0.
+            params: edited in place, as are `optimizers`, both as checked by `check_sanity`.
+            optimizers: one for each parameter.
+            state: from `initialize_state`; its generator advances.
+            step: counts from 0.
             info: what the rasterization reported; plays no part.
             lr: the present learning rate of the means; their optimizer's if None.
 

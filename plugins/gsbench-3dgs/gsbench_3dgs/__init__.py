@@ -1,1 +1,1 @@
-"""The method 3dgs: plain 3D Gaussian Splatting."""
+"""The methods 3dgs and 3dgs-mcmc: plain 3D Gaussian Splatting, and as Markov Chain Monte Carlo."""
