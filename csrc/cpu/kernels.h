@@ -5,6 +5,7 @@
 #include "cpu/raster_types.h"
 
 #include "cpu/adam.h"
+#include "coding/dense.h"
 #include "cpu/image.h"
 
 namespace gsb {
@@ -27,6 +28,9 @@ struct KernelTable {
   // Training (csrc/cpu/{image,adam}.inc).
   void (*image_loss)(const ImageLoss&);
   void (*adam_step)(const AdamStep&);
+
+  // Integer networks (csrc/coding/dense.inc).
+  void (*dense)(const DenseLayer&);
 };
 
 extern const KernelTable kernels_baseline;

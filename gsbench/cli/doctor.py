@@ -49,6 +49,8 @@ EXTRAS: Final = {
     "undistort": (("pycolmap",), "photos of lenses with distortion"),
     "video": (("imageio_ffmpeg",), "gsbench render -o video.mp4"),
     "interop": (("gsplat", "gsply"), "tests against other software"),
+    "constriction": (("constriction",), "the entropy coder of this name"),
+    "torchac": (("torchac", "ninja"), "the entropy coder of this name, which compiles itself at first"),
 }
 #: With less free space than this, not even the demo scene can be kept.
 _LEAST_FREE: Final = 100_000_000
@@ -300,7 +302,7 @@ def _imports(modules: Sequence[str]) -> dict[str, str | None]:
         lines, ended = done.stdout.splitlines(), f"importing it ended Python with status {done.returncode}"
     except subprocess.TimeoutExpired:
         lines, ended = [], f"importing takes more than {_IMPORT_SECONDS} s"
-    told: dict[str, str | None] = dict(json.loads(line) for line in lines)
+    told: dict[str, str | None] = dict(json.loads(line) for line in lines if line.startswith('["'))  # else a child's
     return {module: told.get(module, ended) for module in modules}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_uint32, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from typing import Any, ClassVar, Final
 
 ABI_VERSION: Final = 2
@@ -11,6 +11,7 @@ ABI_VERSION: Final = 2
 OK: Final = 0
 INVALID_ARGUMENT: Final = 1
 INTERNAL: Final = 2
+DAMAGED: Final = 3
 
 
 class _Struct(ctypes.Structure):
@@ -130,12 +131,61 @@ class RasterBuffers(_Struct):
     ]
 
 
+class RangeState(_Struct):
+    """``gsb_range_state``."""
+
+    _fields_: ClassVar = [
+        ("struct_size", c_uint32),
+        ("offset", c_uint64),
+        ("range", c_uint64),
+        ("position", c_int64),
+    ]
+
+
+class GaussianTables(_Struct):
+    """``gsb_gaussian_tables``."""
+
+    _fields_: ClassVar = [
+        ("struct_size", c_uint32),
+        ("starts", c_void_p),
+        ("offsets", c_void_p),
+        ("sizes", c_void_p),
+    ]
+
+
+class DenseLayer(_Struct):
+    """``gsb_dense_layer``."""
+
+    _fields_: ClassVar = [
+        ("struct_size", c_uint32),
+        ("threads", c_int32),
+        ("inputs", c_void_p),
+        ("weights", c_void_p),
+        ("bias", c_void_p),
+        ("shift", c_void_p),
+        ("count", c_int64),
+        ("stride", c_int64),
+        ("outputs", c_int64),
+        ("padded", c_int64),
+        ("activation", c_int32),
+        ("leak", c_int32),
+        ("limit", c_int32),
+        ("hidden", c_void_p),
+        ("hidden_stride", c_int64),
+        ("last", c_void_p),
+    ]
+
+
 STRUCTS: Final[dict[str, type[ctypes.Structure]]] = {
     "gsb_raster_options": RasterOptions,
     "gsb_raster_sizes": RasterSizes,
     "gsb_raster_buffers": RasterBuffers,
+    "gsb_range_state": RangeState,
+    "gsb_gaussian_tables": GaussianTables,
+    "gsb_dense_layer": DenseLayer,
 }
 
+_STATE: Final = POINTER(RangeState)
 _RASTER_STAGE: Final = (c_int32, (POINTER(RasterOptions), POINTER(RasterBuffers)))
 
 #: name -> (result type, argument types)
@@ -170,4 +220,47 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     # Nearest neighbors
     "gsb_knn_mean_distance_sizes": (c_int32, (c_int64, c_void_p)),
     "gsb_knn_mean_distance_run": (c_int32, (c_void_p, c_int64, c_int32, c_void_p, c_void_p, c_int64, c_int32)),
+    # Entropy coding
+    "gsb_range_put": (
+        c_int32,
+        (_STATE, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int64, POINTER(c_int64)),
+    ),
+    "gsb_range_finish": (c_int32, (_STATE, c_void_p, c_int64)),
+    "gsb_range_open": (c_int32, (_STATE, c_void_p, c_int64)),
+    "gsb_range_get": (
+        c_int32,
+        (_STATE, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_int64),
+    ),
+    "gsb_range_close": (c_int32, (_STATE, c_void_p, c_int64)),
+    "gsb_range_put_gaussian": (
+        c_int32,
+        (_STATE, *(c_void_p,) * 3, c_int64, POINTER(GaussianTables), c_void_p, c_int64, POINTER(c_int64)),
+    ),
+    "gsb_range_get_gaussian": (
+        c_int32,
+        (_STATE, *(c_void_p,) * 3, c_int64, POINTER(GaussianTables), c_void_p, c_int64),
+    ),
+    "gsb_range_put_bits": (c_int32, (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64, POINTER(c_int64))),
+    "gsb_range_get_bits": (c_int32, (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64)),
+    "gsb_range_put_learned": (
+        c_int32,
+        (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64, POINTER(c_int64)),
+    ),
+    "gsb_range_get_learned": (c_int32, (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64)),
+    # Octrees and integer contexts
+    "gsb_octree_encode": (
+        c_int32,
+        (c_void_p, c_int64, c_int32, c_void_p, c_void_p, c_int64, POINTER(c_int64)),
+    ),
+    "gsb_octree_codes": (c_int32, (c_void_p, c_int64, c_int32, c_void_p, c_int64, POINTER(c_int64))),
+    "gsb_octree_decode": (c_int32, (c_void_p, c_int64, c_int64, c_int32, c_void_p)),
+    "gsb_dense_run": (c_int32, (POINTER(DenseLayer),)),
+    "gsb_sign_grid_features": (
+        c_int32,
+        (c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int32, c_void_p, c_int32),
+    ),
+    "gsb_sign_grid_touched": (
+        c_int32,
+        (c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int32),
+    ),
 }
