@@ -5,6 +5,8 @@
 #include "cpu/raster_types.h"
 
 #include "cpu/adam.h"
+#include "cpu/anchors.h"
+#include "cpu/hashgrid.h"
 #include "cpu/image.h"
 
 namespace gsb {
@@ -27,6 +29,13 @@ struct KernelTable {
   // Training (csrc/cpu/{image,adam}.inc).
   void (*image_loss)(const ImageLoss&);
   void (*adam_step)(const AdamStep&);
+
+  // Anchors (csrc/cpu/{hashgrid,anchors}.inc).
+  void (*hashgrid_forward)(const HashGrid&, float* features);
+  void (*hashgrid_backward)(const HashGrid&, const float* grad_features, float* grad_table);
+  void (*anchor_opacities)(const AnchorOffsets&, float* opacities, int64_t* counts);
+  void (*anchor_forward)(const AnchorOffsets&, const float* opacities, const AnchorGaussians&);
+  void (*anchor_backward)(const AnchorOffsets&, const AnchorGaussians&, const AnchorGradients&);
 };
 
 extern const KernelTable kernels_baseline;

@@ -1,0 +1,130 @@
+"""`HashGrid`: a multi-resolution grid of learned features over space and over its three coordinate planes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import Module, Parameter
+
+from gsbench.native.hashgrid import FEATURES, hashgrid_backward, hashgrid_forward
+
+#: Axes of a level as bits: space, and the planes xy, xz, yz.
+SPACE: Final = 7
+PLANES: Final = (3, 5, 6)
+
+
+@dataclass(frozen=True)
+class HashLayout:
+    """Levels of a grid: resolutions in space and on the planes, and the most entries that a level of each kind has.
+
+    The defaults are those of HAC (Chen et al. 2024): 441,568 entries of 4 numbers.
+
+    Raises:
+        ValueError: if a resolution is below 2 or a size below 1.
+    """
+
+    space: tuple[int, ...] = (18, 24, 33, 44, 59, 80, 108, 148, 201, 275, 376, 514)
+    planes: tuple[int, ...] = (130, 258, 514, 1026)
+    space_entries: int = 1 << 13
+    plane_entries: int = 1 << 15
+
+    def __post_init__(self) -> None:
+        for name in ("space", "planes"):
+            if any(not 2 <= r <= 1 << 16 for r in getattr(self, name)):
+                raise ValueError(f"{name}: expected resolutions from 2 to 65536, got {getattr(self, name)}")
+        for name in ("space_entries", "plane_entries"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+    def levels(self) -> Tensor:
+        """int64 [L, 4]: resolution, axes, first row, rows; space first, then plane by plane."""
+        rows: list[tuple[int, int, int, int]] = []
+        first = 0
+        kinds = [(SPACE, 3, self.space, self.space_entries)]
+        kinds += [(plane, 2, self.planes, self.plane_entries) for plane in PLANES]
+        for axes, dimensions, resolutions, entries in kinds:
+            for resolution in resolutions:
+                # A level that has room for all its vertices has a row for each, rounded up to a multiple of 8.
+                size = min(entries, -(-(resolution**dimensions) // 8) * 8)
+                rows.append((resolution, axes, first, size))
+                first += size
+        return torch.tensor(rows, dtype=torch.int64).reshape(-1, 4)
+
+
+class _Lookup(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, points: Tensor, extent: Sequence[int], levels: Tensor, binary: bool) -> Tensor:
+        ctx.save_for_backward(table, points, levels)
+        ctx.extent, ctx.binary = extent, binary
+        return hashgrid_forward(points, extent, levels, table, binary=binary)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        table, points, levels = ctx.saved_tensors
+        gradient = hashgrid_backward(points, ctx.extent, levels, table, grad.contiguous(), binary=ctx.binary)
+        return gradient, None, None, None, None
+
+
+class HashGrid(Module):
+    """Features at integer points: entries of all levels around a point, interpolated, side by side.
+
+    Args:
+        layout: the levels.
+        binary: entries count by their sign alone: one bit each. Their gradient goes straight through.
+
+    `table` is float32 [rows, 4]. On the CPU.
+    """
+
+    levels: Tensor
+
+    def __init__(self, layout: HashLayout | None = None, *, binary: bool = True) -> None:
+        super().__init__()
+        self.layout = layout if layout is not None else HashLayout()
+        self.binary = binary
+        levels = self.layout.levels()
+        self.register_buffer("levels", levels, persistent=False)
+        rows = int(levels[:, 3].sum())
+        self.table = Parameter(torch.zeros(rows, FEATURES))
+        self.width = FEATURES * len(levels)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw the entries from [-1e-4, 1e-4], as Mueller et al. 2022 do."""
+        with torch.no_grad():
+            self.table.copy_(torch.rand(self.table.shape, generator=generator).sub_(0.5).mul_(2e-4))
+
+    def forward(self, points: Tensor, extent: Sequence[int]) -> Tensor:
+        """Features float32 [N, width] at int32 points [N, 3], which are clamped to 0..extent (in the same unit)."""
+        result: Tensor = _Lookup.apply(  # type: ignore[no-untyped-call]
+            self.table, points, tuple(int(e) for e in extent), self.levels, self.binary
+        )
+        return result
+
+    def bits(self) -> Tensor:
+        """Entropy of the signs in bits, if all had the same share of +1; a scalar whose gradient goes straight
+        through the signs.
+        """
+        n = self.table.numel()
+        positive = _Share.apply(self.table).clamp(1e-6, 1.0 - 1e-6)  # type: ignore[no-untyped-call]
+        return -n * (positive * positive.log2() + (1.0 - positive) * (1.0 - positive).log2())
+
+
+class _Share(torch.autograd.Function):
+    """The share of entries that are 0 or more; its gradient is that of the mean of (sign + 1) / 2."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor) -> Tensor:
+        ctx.save_for_backward(table)
+        # A sum of integers: the same for any number of threads.
+        return ((table >= 0.0).sum() / table.numel()).to(table.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (table,) = ctx.saved_tensors
+        return (table.abs() <= 1.0) * (grad * (0.5 / table.numel()))
