@@ -20,7 +20,8 @@ extern "C" {
 enum {
   GSB_OK = 0,
   GSB_INVALID_ARGUMENT = 1, /* a value that the call cannot work with; the text names it */
-  GSB_INTERNAL = 2          /* out of memory, or a bug of ours */
+  GSB_INTERNAL = 2,         /* out of memory, or a bug of ours */
+  GSB_DAMAGED = 3           /* a stream that no encoder wrote; the text says what is wrong with it */
 };
 
 GSB_API int32_t gsb_abi_version(void);
@@ -247,6 +248,57 @@ GSB_API int32_t gsb_knn_mean_distance_sizes(int64_t count, int64_t* workspace_by
  * to all others if there are fewer, 0 if there is none. Exact and deterministic. */
 GSB_API int32_t gsb_knn_mean_distance_run(const float* points, int64_t count, int32_t neighbors, float* distances,
                                           void* workspace, int64_t workspace_bytes, int32_t threads);
+
+/* ---- Entropy coding (capi_coding.cpp) ----
+ * Encoding functions stop when less room than one symbol may need is left in `out`; `done`, 0 at first, counts the
+ * symbols coded, and the call is repeated with more room (what was written so far copied) until it equals `count`.
+ */
+
+typedef struct gsb_range_state {
+  uint32_t struct_size;
+  uint64_t offset, range; /* an encoder begins with 0 and 2^64 - 1 */
+  int64_t position;       /* bytes written; for a decoder: of the bytes that the interval is about */
+} gsb_range_state;
+
+/* See GaussianTables in csrc/coding/symbols.h. 62 bytes beyond the last row can be read. */
+typedef struct gsb_gaussian_tables {
+  uint32_t struct_size;
+  const int16_t* starts;
+  const int32_t* offsets; /* [72] */
+  const int32_t* sizes;   /* [72] */
+} gsb_gaussian_tables;
+
+/* Symbols by tables [rows, columns], rising strictly from 0 to 2^16; refused if they do not. */
+GSB_API int32_t gsb_range_put(gsb_range_state* state, const int32_t* symbols, int64_t count, const uint32_t* tables,
+                              int64_t rows, int64_t columns, const int32_t* index, uint8_t* out, int64_t capacity,
+                              int64_t* done);
+/* Writes the end of the stream: at most 8 bytes, for which there must be room; position is the length of it all. */
+GSB_API int32_t gsb_range_finish(gsb_range_state* state, uint8_t* out, int64_t capacity);
+GSB_API int32_t gsb_range_open(gsb_range_state* state, const uint8_t* data, int64_t size);
+/* `lookup` is null or scratch [rows, 256], which makes many symbols of few tables faster. */
+GSB_API int32_t gsb_range_get(gsb_range_state* state, int32_t* symbols, int64_t count, const uint32_t* tables,
+                              int64_t rows, int64_t columns, const int32_t* index, uint16_t* lookup,
+                              const uint8_t* data, int64_t size);
+/* GSB_DAMAGED if the stream does not end here. */
+GSB_API int32_t gsb_range_close(gsb_range_state* state, const uint8_t* data, int64_t size);
+/* Integers of conditional Gaussians: means in 1/64, scales as indices 0 to 127. */
+GSB_API int32_t gsb_range_put_gaussian(gsb_range_state* state, const int32_t* symbols, const int32_t* means,
+                                       const uint8_t* scales, int64_t count, const gsb_gaussian_tables* tables,
+                                       uint8_t* out, int64_t capacity, int64_t* done);
+GSB_API int32_t gsb_range_get_gaussian(gsb_range_state* state, int32_t* symbols, const int32_t* means,
+                                       const uint8_t* scales, int64_t count, const gsb_gaussian_tables* tables,
+                                       const uint8_t* data, int64_t size);
+/* Bits; ones is the probability of 1 in 1 / 2^16, at least 1. */
+GSB_API int32_t gsb_range_put_bits(gsb_range_state* state, const uint8_t* bits, const uint16_t* ones, int64_t count,
+                                   uint8_t* out, int64_t capacity, int64_t* done);
+GSB_API int32_t gsb_range_get_bits(gsb_range_state* state, uint8_t* bits, const uint16_t* ones, int64_t count,
+                                   const uint8_t* data, int64_t size);
+/* Bits with learned probabilities; counts [context_count, 2] of zeros and ones are updated. */
+GSB_API int32_t gsb_range_put_learned(gsb_range_state* state, const uint8_t* bits, const int32_t* contexts,
+                                      int64_t count, uint32_t* counts, int64_t context_count, uint8_t* out,
+                                      int64_t capacity, int64_t* done);
+GSB_API int32_t gsb_range_get_learned(gsb_range_state* state, uint8_t* bits, const int32_t* contexts, int64_t count,
+                                      uint32_t* counts, int64_t context_count, const uint8_t* data, int64_t size);
 
 #ifdef __cplusplus
 }

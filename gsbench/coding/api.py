@@ -90,3 +90,26 @@ class EntropyCoder(Protocol):
             ArtifactError: if `data` cannot be such a stream.
         """
         ...
+
+
+def check_tables(tables: Tables, index: Index, symbols: Symbols | None = None) -> None:
+    """Check what coders are given, for those that do not themselves.
+
+    Raises:
+        ValueError: if a shape, dtype or value is not as the module's docstring says.
+    """
+    if tables.dtype != np.uint32 or tables.ndim != 2 or tables.shape[1] < 2:
+        raise ValueError(f"tables: expected uint32 [T, K + 1], got {tables.dtype} {list(tables.shape)}")
+    steps = np.diff(tables.astype(np.int64), axis=1)
+    if (tables[:, 0] != 0).any() or (tables[:, -1] != TOTAL).any() or (steps <= 0).any():
+        raise ValueError(f"tables: a row does not rise strictly from 0 to {TOTAL}")
+    if index.dtype != np.int32 or index.ndim != 1:
+        raise ValueError(f"index: expected int32 [M], got {index.dtype} {list(index.shape)}")
+    if len(index) and not 0 <= index.min() <= index.max() < len(tables):
+        raise ValueError(f"index: expected 0 to {len(tables) - 1}")
+    if symbols is None:
+        return
+    if symbols.dtype != np.int32 or symbols.shape != index.shape:
+        raise ValueError(f"symbols: expected int32 {list(index.shape)}, got {symbols.dtype} {list(symbols.shape)}")
+    if len(symbols) and not 0 <= symbols.min() <= symbols.max() < tables.shape[1] - 1:
+        raise ValueError(f"symbols: expected 0 to {tables.shape[1] - 2}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,19 @@ def gsbench_metrics() -> Iterable[MetricSpec | Protocol]:
     from gsbench.metrics import core_metrics
 
     return [*core_metrics(), protocols.GS1600, protocols.SHIPPED, protocols.PNG4, protocols.BLENDER, protocols.BUNGEE]
+
+
+@hookimpl
+def gsbench_entropy_coders() -> Iterable[tuple[str, str]]:
+    """The range coder, and adapters to the coders of other packages that are installed."""
+    others = [
+        ("constriction", "gsbench.coding.constriction:ConstrictionCoder"),
+        ("torchac", "gsbench.coding.torchac:TorchacCoder"),
+    ]
+    return [
+        ("range", "gsbench.coding.range:RangeCoder"),
+        *(pair for pair in others if importlib.util.find_spec(pair[0]) is not None),
+    ]
 
 
 @hookimpl

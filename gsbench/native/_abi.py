@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_uint32, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from typing import Any, ClassVar, Final
 
 ABI_VERSION: Final = 2
@@ -11,6 +11,7 @@ ABI_VERSION: Final = 2
 OK: Final = 0
 INVALID_ARGUMENT: Final = 1
 INTERNAL: Final = 2
+DAMAGED: Final = 3
 
 
 class _Struct(ctypes.Structure):
@@ -167,13 +168,38 @@ class AnchorBuffers(_Struct):
     ]
 
 
+class RangeState(_Struct):
+    """``gsb_range_state``."""
+
+    _fields_: ClassVar = [
+        ("struct_size", c_uint32),
+        ("offset", c_uint64),
+        ("range", c_uint64),
+        ("position", c_int64),
+    ]
+
+
+class GaussianTables(_Struct):
+    """``gsb_gaussian_tables``."""
+
+    _fields_: ClassVar = [
+        ("struct_size", c_uint32),
+        ("starts", c_void_p),
+        ("offsets", c_void_p),
+        ("sizes", c_void_p),
+    ]
+
+
 STRUCTS: Final[dict[str, type[ctypes.Structure]]] = {
     "gsb_raster_options": RasterOptions,
     "gsb_raster_sizes": RasterSizes,
     "gsb_raster_buffers": RasterBuffers,
     "gsb_anchor_buffers": AnchorBuffers,
+    "gsb_range_state": RangeState,
+    "gsb_gaussian_tables": GaussianTables,
 }
 
+_STATE: Final = POINTER(RangeState)
 _RASTER_STAGE: Final = (c_int32, (POINTER(RasterOptions), POINTER(RasterBuffers)))
 #: Points, their number, extent; levels and their number; table and its rows; binary.
 _HASH_GRID: Final = (c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int32)
@@ -217,4 +243,31 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     # Nearest neighbors
     "gsb_knn_mean_distance_sizes": (c_int32, (c_int64, c_void_p)),
     "gsb_knn_mean_distance_run": (c_int32, (c_void_p, c_int64, c_int32, c_void_p, c_void_p, c_int64, c_int32)),
+    # Entropy coding
+    "gsb_range_put": (
+        c_int32,
+        (_STATE, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int64, POINTER(c_int64)),
+    ),
+    "gsb_range_finish": (c_int32, (_STATE, c_void_p, c_int64)),
+    "gsb_range_open": (c_int32, (_STATE, c_void_p, c_int64)),
+    "gsb_range_get": (
+        c_int32,
+        (_STATE, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_int64),
+    ),
+    "gsb_range_close": (c_int32, (_STATE, c_void_p, c_int64)),
+    "gsb_range_put_gaussian": (
+        c_int32,
+        (_STATE, *(c_void_p,) * 3, c_int64, POINTER(GaussianTables), c_void_p, c_int64, POINTER(c_int64)),
+    ),
+    "gsb_range_get_gaussian": (
+        c_int32,
+        (_STATE, *(c_void_p,) * 3, c_int64, POINTER(GaussianTables), c_void_p, c_int64),
+    ),
+    "gsb_range_put_bits": (c_int32, (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64, POINTER(c_int64))),
+    "gsb_range_get_bits": (c_int32, (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64)),
+    "gsb_range_put_learned": (
+        c_int32,
+        (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64, POINTER(c_int64)),
+    ),
+    "gsb_range_get_learned": (c_int32, (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64)),
 }

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from gsbench.errors import NativeError
+from gsbench.errors import ArtifactError, NativeError
 from gsbench.native import _abi
 
 DISTRIBUTION: Final = "gsbench-core"
@@ -70,6 +70,7 @@ def call(name: str, *arguments: Any) -> None:
 
     Raises:
         ValueError: if the library refused a value.
+        ArtifactError: if it found a stream damaged.
         NativeError: if it failed.
     """
     loaded = library()
@@ -78,6 +79,8 @@ def call(name: str, *arguments: Any) -> None:
         text = loaded.gsb_last_error().decode()
         if status == _abi.INVALID_ARGUMENT:
             raise ValueError(text)
+        if status == _abi.DAMAGED:
+            raise ArtifactError(text)
         raise NativeError(f"{name}: {text}")
 
 

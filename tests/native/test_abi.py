@@ -18,6 +18,7 @@ from gsbench.native._check import pointer
 
 _C_TYPES = {
     "uint32_t": ctypes.c_uint32,
+    "uint64_t": ctypes.c_uint64,
     "int32_t": ctypes.c_int32,
     "int64_t": ctypes.c_int64,
     "float": ctypes.c_float,
@@ -61,6 +62,7 @@ def test_status_codes(header: str) -> None:
         ("OK", _abi.OK),
         ("INVALID_ARGUMENT", _abi.INVALID_ARGUMENT),
         ("INTERNAL", _abi.INTERNAL),
+        ("DAMAGED", _abi.DAMAGED),
     ):
         found = re.search(rf"GSB_{name} = (\d+)", header)
         assert found is not None

@@ -1,0 +1,122 @@
+"""The adaptive quantization step, in integers: Q (1 + tanh r), with r from a fixed table.
+
+HAC (Chen et al., 2024) multiplies the base step Q of a group of attributes by 1 + tanh r, with r predicted per anchor.
+Here r = index / 64 with an integer index from -192 to 192, and what follows from it comes from a committed table: the
+multiplier (a float32), its base-2 logarithm and its reciprocal (integers). So the quantities that decide a
+probability, the mean in 1/64 of the step and the scale's index, are computed from a network's integer outputs without
+any rounding that a machine could do differently.
+
+Quotients by the step are differences of logarithms, or products with the reciprocal.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gsbench.coding._tables import STEPS, load
+from gsbench.coding.gaussian import SCALES
+
+#: r = STEP_LIMIT / 64 = 3 at most.
+STEP_LIMIT: Final = 192
+#: r is index / STEP_UNIT.
+STEP_UNIT: Final = 64
+#: Logarithms are in 2^-12.
+LOG_BITS: Final = 12
+_RECIPROCAL_BITS: Final = 16
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
+
+
+class StepTable(NamedTuple):
+    """What follows from a step's index, at index + 192; 385 entries each.
+
+    Fields:
+        multiplier: float32, 1 + tanh(index / 64), nearest.
+        log2: int64, log2 of it in 2^-12, nearest.
+        reciprocal: int64, its reciprocal in 2^-16, nearest.
+    """
+
+    multiplier: Float32
+    log2: Int64
+    reciprocal: Int64
+
+
+@cache
+def step_table() -> StepTable:
+    """The table. The file: 385 times multiplier (float32), log2 (int32) and reciprocal (uint32), little-endian."""
+    rows = np.frombuffer(load("steps.bin"), [("multiplier", "<f4"), ("log2", "<i4"), ("reciprocal", "<u4")])
+    assert len(rows) == STEPS
+    return StepTable(
+        rows["multiplier"].astype(np.float32), rows["log2"].astype(np.int64), rows["reciprocal"].astype(np.int64)
+    )
+
+
+def step_index(r: npt.NDArray[np.integer[Any]], fraction_bits: int) -> Int32:
+    """The index of the step with r = `r` / 2^fraction_bits, rounded to 1/64 (halves up) and clamped to [-3, 3].
+
+    Args:
+        r: integers, any shape.
+        fraction_bits: 0 to 30.
+    """
+    wide = r.astype(np.int64)
+    if fraction_bits >= 6:
+        drop = fraction_bits - 6
+        wide = (wide + (1 << drop >> 1)) >> drop
+    else:
+        wide = wide << (6 - fraction_bits)
+    index: Int32 = np.clip(wide, -STEP_LIMIT, STEP_LIMIT).astype(np.int32)
+    return index
+
+
+def mean_in_steps(mean: npt.NDArray[np.integer[Any]], fraction_bits: int, index: Int32) -> Int32:
+    """mean64 for `put_gaussian`: a mean in base steps Q as 1/64 of the adaptive step, rounded (halves up).
+
+    Args:
+        mean: integers, the mean in Q / 2^fraction_bits; any shape; clamped to magnitudes below 2^31.
+        fraction_bits: 0 to 30.
+        index: int32, the step's index; broadcastable.
+    """
+    wide = np.clip(mean.astype(np.int64), -(2**31), 2**31 - 1) * step_table().reciprocal[index + STEP_LIMIT]
+    drop = fraction_bits + _RECIPROCAL_BITS - 6
+    wide = (wide + (1 << drop >> 1)) >> drop
+    means: Int32 = np.clip(wide, -(2**31), 2**31 - 1).astype(np.int32)
+    return means
+
+
+def scale_in_steps(log2_scale: npt.NDArray[np.integer[Any]], index: Int32) -> UInt8:
+    """scale_index for `put_gaussian`: the index nearest to a standard deviation in base steps Q, by the adaptive step.
+
+    Args:
+        log2_scale: integers, log2 of the standard deviation in Q, in 2^-12; any shape.
+        index: int32, the step's index; broadcastable.
+    """
+    wide = np.clip(log2_scale.astype(np.int64), -(2**31), 2**31) - step_table().log2[index + STEP_LIMIT]
+    place = (8 * wide + ((40 << LOG_BITS) + (1 << (LOG_BITS - 1)))) >> LOG_BITS
+    scales: UInt8 = np.clip(place, 0, SCALES - 1).astype(np.uint8)
+    return scales
+
+
+def step_sizes(base: float, index: Int32) -> Float32:
+    """The adaptive steps, float32: one product of float32(base) with the table's multiplier."""
+    return np.float32(base) * step_table().multiplier[index + STEP_LIMIT]
+
+
+def quantize(values: Float32, base: float, index: Int32) -> Int32:
+    """The symbols of `values`: the nearest multiples of the adaptive step, ties to even.
+
+    For the encoder alone: no decoder repeats this.
+    """
+    ratio = np.rint(values.astype(np.float64) / step_sizes(base, index).astype(np.float64))
+    return np.clip(ratio, -(2.0**31), 2.0**31 - 1).astype(np.int32)
+
+
+def dequantize(symbols: Int32, base: float, index: Int32) -> Float32:
+    """float32(symbol) x step, one product: the same bits on every machine."""
+    return symbols.astype(np.float32) * step_sizes(base, index)
