@@ -108,7 +108,8 @@ def anchor_gaussians(inputs: AnchorInputs, *, threads: int | None = None) -> Anc
 
 def anchor_gradients(
     inputs: AnchorInputs,
-    outputs: AnchorOutputs,
+    rows: Tensor,
+    starts: Tensor,
     grad_means: Tensor,
     grad_scales: Tensor,
     grad_quats: Tensor,
@@ -117,20 +118,21 @@ def anchor_gradients(
     *,
     threads: int | None = None,
 ) -> AnchorGradients:
-    """The gradients to the inputs of `anchor_gaussians` from those to what it returned, float32, shaped like that.
+    """The gradients to the inputs of `anchor_gaussians` from those to what it returned, float32, shaped like that;
+    `rows` and `starts` are what it returned under these names.
 
     Raises:
         ValueError: if a tensor is not as stated.
     """
     buffers, n, k = _buffers(inputs, threads)
-    m = outputs.rows.shape[0]
+    m = rows.shape[0]
     given = {"means": grad_means, "scales": grad_scales, "quats": grad_quats, "colors": grad_colors}
     for name, gradient in given.items():
         shape = (m, 4 if name == "quats" else 3)
         setattr(buffers, f"grad_{name}", pointer(f"grad_{name}", gradient, torch.float32, shape))
     buffers.grad_opacities = pointer("grad_opacities", grad_opacities, torch.float32, (m,))
-    buffers.starts = pointer("starts", outputs.starts, torch.int64, (n + 1,))
-    buffers.rows = pointer("rows", outputs.rows, torch.int64, (m,))
+    buffers.starts = pointer("starts", starts, torch.int64, (n + 1,))
+    buffers.rows = pointer("rows", rows, torch.int64, (m,))
     gradients = AnchorGradients(
         offsets=torch.empty(n, k, 3),
         scales=torch.empty(n, 6),

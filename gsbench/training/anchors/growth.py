@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from gsbench.errors import SceneError
 from gsbench.native import knn_mean_distance
 
 #: Voxels are counted by int32; a scene that needs more has a voxel size that does not suit it.
-_MOST_VOXELS = 2**30
+MOST_VOXELS: Final = 2**28
 
 
 def median_distance(xyz: Tensor) -> float:
@@ -31,7 +32,7 @@ def to_voxels(xyz: Tensor, voxel_size: float) -> Tensor:
     """
     scaled = (xyz.double() / voxel_size).round()
     furthest = float(scaled.abs().max()) if len(scaled) else 0.0
-    if not furthest < _MOST_VOXELS:
+    if not furthest < MOST_VOXELS:
         raise SceneError(f"voxel_size {voxel_size:g}: too small for points up to {float(xyz.abs().max()):g} from the origin")
     return torch.unique(scaled.to(torch.int64), dim=0).to(torch.int32)
 

@@ -17,6 +17,7 @@ from gsbench.scenes.scene import PointCloud, Scene, View
 from gsbench.splats import Camera, Splats
 from gsbench.training import densify
 from gsbench.training.anchors.growth import (
+    MOST_VOXELS,
     free_cells,
     grid_thresholds,
     median_distance,
@@ -49,10 +50,12 @@ class AnchorRenderResult(RenderResult):
 
     Fields:
         visible: int64 [n]: the anchors in view.
+        anchors: they themselves, as they were drawn.
         neural: their Gaussians; `viewspace_points`, `radii` and `visibility_filter` are of these.
     """
 
     visible: Tensor | None = None
+    anchors: Anchors | None = None
     neural: NeuralGaussians | None = None
 
 
@@ -277,7 +280,7 @@ class AnchorModel(BaseGaussianModel):
             reach = params["scales"].detach()[:n][anchor, :3].double().exp()
             places = params["voxels"][:n][anchor].double()
             places = places + params["offsets"].detach()[:n][anchor, offset].double() * reach / self.voxel_size
-            cells = (places / factor).round().clamp(-(2**30) // factor, 2**30 // factor).to(torch.int64)
+            cells = (places / factor).round().clamp(-(MOST_VOXELS // factor), MOST_VOXELS // factor).to(torch.int64)
             new, of_candidate = free_cells(cells, rounded_quotient(params["voxels"].to(torch.int64), factor))
             if len(new) == 0:
                 continue
@@ -337,10 +340,11 @@ class AnchorModel(BaseGaussianModel):
             raise NotImplementedError("scaling_modifier, override_color: not for anchors, whose networks give both")
         with torch.no_grad():
             index = visible_anchors(self.get_xyz, self._scaling.exp(), viewpoint_camera)
-        neural = neural_gaussians(self.drawn(index, step, opt), self.networks, viewpoint_camera)  # type: ignore[arg-type]
+        anchors = self.drawn(index, step, opt)  # type: ignore[arg-type]
+        neural = neural_gaussians(anchors, self.networks, viewpoint_camera)
         options = RenderOptions(background=bg_color, backend=pipe.backend)
         output = render(neural.gaussians, viewpoint_camera, options)
-        return AnchorRenderResult(output.image, output.alpha, output.meta, visible=index, neural=neural)
+        return AnchorRenderResult(output.image, output.alpha, output.meta, visible=index, anchors=anchors, neural=neural)
 
     def loss_func(
         self, viewpoint_cam: View, render_result: RenderResult, opt: OptimizationParams

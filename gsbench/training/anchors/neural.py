@@ -86,14 +86,14 @@ class _Expand(torch.autograd.Function):
         inputs = AnchorInputs(positions, offsets, scales, opacities, shapes, colors, masks)
         found = anchor_gaussians(inputs)
         outputs.append(found)
-        ctx.inputs, ctx.found = inputs, found
-        # Two tensors of the same memory: what autograd returns must not be what it keeps.
+        # Not the Gaussians themselves: a node that holds its own results is never freed.
+        ctx.inputs, ctx.rows, ctx.starts = inputs, found.rows, found.starts
         return found.means, found.scales, found.quats, found.opacities, found.colors
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        g = anchor_gradients(ctx.inputs, ctx.found, *(grad.contiguous() for grad in grads))
+        g = anchor_gradients(ctx.inputs, ctx.rows, ctx.starts, *(grad.contiguous() for grad in grads))
         return None, None, g.offsets, g.scales, g.opacities, g.shapes, g.colors, g.masks
 
 

@@ -1,0 +1,202 @@
+"""`HacModel`: anchors that are trained to be cheap to code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from gsbench import LossPack, OptimizationParams, PipelineParams, RenderResult, Scheduler, View, task
+from gsbench.coding.gaussian import gaussian_bits
+from gsbench.splats.activation import logistic
+from gsbench.training.anchors import AnchorModel, AnchorParams, AnchorRenderResult, Anchors
+from gsbench.training.anchors.neural import select_rows
+from gsbench.training.quantize import add_noise, straight_mask, straight_round
+from gsbench_hac.context import GROUPS, HacContext
+from gsbench_hac.params import HacModelParams, HacParams
+
+#: Least mass of a symbol in the loss.
+FLOOR = 1e-6
+#: An offset lives where the sigmoid of its mask is above this.
+LIVE = 0.01
+
+
+@dataclass(frozen=True)
+class CodedAnchors(Anchors):
+    """Anchors as they are drawn, with what their rate is computed from.
+
+    Fields:
+        hidden: float32 [n, width], of the context network.
+        steps: float32 [n, 1] for each group.
+    """
+
+    hidden: Tensor | None = None
+    steps: Mapping[str, Tensor] | None = None
+
+
+class HacModel(AnchorModel):
+    """Anchors with a mask per offset, and the context that predicts their attributes (Chen et al. 2024).
+
+    `low` and `extent` are the box of the hash grid, in voxels, once the adaptive steps have begun.
+    """
+
+    attributes: ClassVar[dict[str, tuple[str, str]]] = {**AnchorModel.attributes, "masks": ("_mask", "mask")}
+
+    model_params: HacModelParams
+
+    def __init__(self, model_params: HacModelParams | None = None) -> None:
+        super().__init__(model_params if model_params is not None else HacModelParams())
+        self._mask = torch.empty(0, self.n_offsets)
+        self.context = HacContext(self.model_params)
+        self.low: list[int] = [0, 0, 0]
+        self.extent: list[int] = []
+
+    def reset_networks(self) -> None:
+        """Draw the weights of all networks and the hash grid from the model's generator."""
+        super().reset_networks()
+        self.context.reset(self.generator)
+        self.context.to(self.device)
+
+    def initial_rows(self, voxels: Tensor, log_scales: Tensor, features: Tensor) -> dict[str, Tensor]:
+        """As in the base class, with offsets that all live."""
+        rows = super().initial_rows(voxels, log_scales, features)
+        return {**rows, "masks": torch.ones(len(voxels), self.n_offsets)}
+
+    def learning_rates(self, opt: AnchorParams) -> dict[str, tuple[float, float]]:
+        """As in the base class, and of masks and context."""
+        assert isinstance(opt, HacParams)
+        context = (opt.context_lr, opt.context_lr_final)
+        return {**super().learning_rates(opt), "mask": (opt.mask_lr, opt.mask_lr_final), "context": context}
+
+    def trained_groups(self) -> dict[str, list[Parameter]]:
+        """As in the base class, and the context."""
+        return {**super().trained_groups(), "context": list(self.context.parameters())}
+
+    def useless(self) -> Tensor:
+        """Anchors without a live offset, bool [N]."""
+        return (logistic(self._mask) <= LIVE).all(dim=1)
+
+    # Scheduled tasks.
+
+    def register_pre_task(self, scheduler: Scheduler, ppl: PipelineParams, opt: OptimizationParams) -> None:
+        """As in the base class, and the box of the hash grid."""
+        super().register_pre_task(scheduler, ppl, opt)
+        assert isinstance(opt, HacParams)
+        scheduler.register_task(opt.rate_from_iter, task=self.freeze_box)
+
+    def register_post_task(self, scheduler: Scheduler, ppl: PipelineParams, opt: OptimizationParams) -> None:
+        """Statistics, growth and pruning, with the pause around the beginning of the noise."""
+        assert isinstance(opt, HacParams)
+        scheduler.register_task(opt.statistics_steps(), task=self.add_anchor_stats)
+        scheduler.register_task(opt.adjustment_steps(), task=self.adjust_anchors)
+
+    @task
+    @torch.no_grad()
+    def freeze_box(self) -> None:
+        """Take the box of the present anchors, each bound 20 % outward, for the hash grid, and start the context."""
+        low, high = self._voxels.amin(dim=0).long(), self._voxels.amax(dim=0).long()
+        margin = (high - low + 4) // 5
+        self.low = (low - margin).tolist()
+        self.extent = (high - low + 2 * margin).clamp_min(1).tolist()
+        self.context.start({group: self._values(group).flatten(1) for group in GROUPS})
+
+    def _values(self, group: str) -> Tensor:
+        """All anchors' values of a group, as they are quantized."""
+        values: Tensor = self.tensors()[group]
+        return values.exp() if group == "scales" else values
+
+    def points(self, voxels: Tensor) -> Tensor:
+        """Where voxels [n, 3] lie in the box, int32 [n, 3] in 0..extent; those outside are moved to its surface."""
+        inside = voxels.long() - torch.tensor(self.low)
+        return inside.clamp_min(0).minimum(torch.tensor(self.extent)).to(torch.int32)
+
+    # A step.
+
+    def drawn(self, index: Tensor, step: int, opt: AnchorParams | None) -> Anchors:
+        """Attributes with the noise of this step of the training; rounded, after training."""
+        assert opt is None or isinstance(opt, HacParams)
+        positions = self.get_xyz.index_select(0, index)
+        masks = straight_mask(select_rows(self._mask, index), LIVE)
+        values = {
+            "features": select_rows(self._anchor_feat, index),
+            "scales": select_rows(self._scaling, index).exp(),
+            "offsets": select_rows(self._offset, index),
+        }
+        if opt is not None and step <= opt.noise_from_iter:
+            return Anchors(positions, masks=masks, **values)
+        if opt is not None and step <= opt.rate_from_iter:
+            for group in GROUPS:
+                values[group] = add_noise(values[group], self.context.steps[group], self.generator)
+            return Anchors(positions, masks=masks, **values)
+        if not self.extent:
+            return Anchors(positions, masks=masks, **values)
+        hidden = self.context.hidden(self.points(self._voxels.index_select(0, index)), self.extent)
+        steps = self.context.step_sizes(hidden)
+        for group in GROUPS:
+            width = steps[group][:, :, None] if group == "offsets" else steps[group]
+            if opt is None:
+                values[group] = straight_round(values[group], width)
+            else:
+                values[group] = add_noise(values[group], width, self.generator)
+        return CodedAnchors(positions, masks=masks, hidden=hidden, steps=steps, **values)
+
+    def loss_func(
+        self, viewpoint_cam: View, render_result: RenderResult, opt: OptimizationParams
+    ) -> tuple[Tensor, LossPack]:
+        """The loss of anchors; once steps are adaptive, also the rate and the masks (Chen et al. 2024, equation 12)."""
+        assert isinstance(opt, HacParams)
+        assert isinstance(render_result, AnchorRenderResult)
+        loss, pack = super().loss_func(viewpoint_cam, render_result, opt)
+        anchors = render_result.anchors
+        if not isinstance(anchors, CodedAnchors):
+            return loss, pack
+        bits = self.bits_per_parameter(anchors, opt.rate_share)
+        loss = loss + opt.lmbda * (bits + self.grid_bits()) + self.mask_loss(opt)
+        return loss, replace(pack, loss=loss.detach(), extras={**pack.extras, "bits_per_parameter": bits.detach()})
+
+    def grid_bits(self) -> Tensor:
+        """The bits of the hash grid per parameter of all anchors."""
+        return self.context.grid.bits() / (max(1, len(self)) * self.context.values)
+
+    def mask_loss(self, opt: HacParams) -> Tensor:
+        """What keeps offsets from living for nothing."""
+        return opt.lambda_mask * logistic(self._mask).mean()
+
+    def bits_per_parameter(self, anchors: CodedAnchors, share: float) -> Tensor:
+        """The mean bits of the values of a random share of `anchors`; offsets that do not live cost none."""
+        n = len(anchors)
+        sample = (torch.rand(n, generator=self.generator) < share).nonzero().squeeze(1)
+        if len(sample) == 0:
+            return anchors.positions.new_zeros(())
+        return self.bits(anchors, sample).sum() / (len(sample) * self.context.values)
+
+    def bits(self, anchors: CodedAnchors, sample: Tensor) -> Tensor:
+        """The bits of the anchors of the numbers `sample`, [n]."""
+        assert anchors.hidden is not None
+        assert anchors.steps is not None
+        assert anchors.masks is not None
+        predictions = self.context.predict(select_rows(anchors.hidden, sample))
+        values = {"features": anchors.features, "scales": anchors.scales, "offsets": anchors.offsets.flatten(1)}
+        bits = {}
+        for group in GROUPS:
+            x, step = select_rows(values[group], sample), select_rows(anchors.steps[group], sample)
+            bits[group] = gaussian_bits(x, predictions[group].mean, predictions[group].scale, step, floor=FLOOR)
+        live = select_rows(anchors.masks, sample)
+        of_offsets = (bits["offsets"].view(len(sample), -1, 3).sum(dim=2) * live).sum(dim=1)
+        return bits["features"].sum(dim=1) + bits["scales"].sum(dim=1) + of_offsets
+
+    # State.
+
+    def state(self) -> dict[str, Any]:
+        """As in the base class, and the box of the hash grid."""
+        return {**super().state(), "low": list(self.low), "extent": list(self.extent)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state`."""
+        super().load_state(state)
+        self.low = [int(v) for v in state["low"]]
+        self.extent = [int(v) for v in state["extent"]]
