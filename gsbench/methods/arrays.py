@@ -32,7 +32,9 @@ def read_tensor(artifact: ArtifactReader, name: str, shape: Sequence[int]) -> Te
     """
     kind = artifact.section(name).kind
     if kind not in _STORED:
-        raise ArtifactError(f"{artifact.path}: section {name!r}: unknown kind {kind!r}; expected one of {list(_STORED)}")
+        raise ArtifactError(
+            f"{artifact.path}: section {name!r}: unknown kind {kind!r}; expected one of {list(_STORED)}"
+        )
     dtype = np.dtype(_STORED[kind])
     expected = math.prod(shape) * dtype.itemsize
     data = artifact.read(name, max_bytes=expected)
@@ -61,7 +63,7 @@ def read_network(artifact: ArtifactReader, name: str, network: nn.Module) -> Non
     parameters = list(network.parameters())
     flat = read_tensor(artifact, name, [sum(p.numel() for p in parameters)]).to(torch.float32)
     with torch.no_grad():
-        for parameter, values in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        for parameter, values in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
             parameter.copy_(values.view_as(parameter))
 
 
@@ -84,6 +86,6 @@ def header_float(artifact: ArtifactReader, name: str) -> float:
         ArtifactError: if it is missing or no such number.
     """
     value = artifact.header.get(name)
-    if type(value) not in (int, float) or not 1e-30 < float(value) < 1e30:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 1e-30 < float(value) < 1e30:
         raise ArtifactError(f"{artifact.path}: header: {name}: expected a positive number, got {value!r}")
     return float(value)

@@ -156,7 +156,7 @@ def _buffers(inputs: AnchorInputs, threads: int | None) -> tuple[_abi.AnchorBuff
     buffers = _abi.AnchorBuffers(
         threads=torch.get_num_threads() if threads is None else threads, anchors=n, per_anchor=k
     )
-    shapes = {name: (n, *rest) for name, rest in _PER_ANCHOR.items()}
+    shapes: dict[str, tuple[int, ...]] = {name: (n, *rest) for name, rest in _PER_ANCHOR.items()}
     shapes |= {name: (n, k, *rest) for name, rest in _PER_OFFSET.items()}
     for name, shape in shapes.items():
         setattr(buffers, _NAMES.get(name, name), pointer(name, getattr(inputs, name), torch.float32, shape))

@@ -45,7 +45,9 @@ def hashgrid_forward(
         ValueError: if an argument is not as stated.
     """
     features = torch.empty(points.shape[0], FEATURES * levels.shape[0])
-    call("gsb_hashgrid_forward", *_arguments(points, extent, levels, table, binary), features.data_ptr(), _count(threads))
+    call(
+        "gsb_hashgrid_forward", *_arguments(points, extent, levels, table, binary), features.data_ptr(), _count(threads)
+    )
     return features
 
 

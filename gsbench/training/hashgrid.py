@@ -110,7 +110,7 @@ class HashGrid(Module):
         through the signs.
         """
         n = self.table.numel()
-        positive = _Share.apply(self.table).clamp(1e-6, 1.0 - 1e-6)  # type: ignore[no-untyped-call]
+        positive: Tensor = _Share.apply(self.table).clamp(1e-6, 1.0 - 1e-6)  # type: ignore[no-untyped-call]
         return -n * (positive * positive.log2() + (1.0 - positive) * (1.0 - positive).log2())
 
 
@@ -127,4 +127,5 @@ class _Share(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (table,) = ctx.saved_tensors
-        return (table.abs() <= 1.0) * (grad * (0.5 / table.numel()))
+        gradient: Tensor = (table.abs() <= 1.0) * (grad * (0.5 / table.numel()))
+        return gradient

@@ -24,7 +24,7 @@ class _Round(torch.autograd.Function):
             assert isinstance(step, Tensor)
             ctx.save_for_backward(symbols)
             ctx.step_shape = step.shape
-        return symbols.mul_(step)
+        return symbols * step
 
     @staticmethod
     @once_differentiable
@@ -56,7 +56,8 @@ class _Sign(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (values,) = ctx.saved_tensors
-        return grad * (values.abs() <= 1.0)
+        gradient: Tensor = grad * (values.abs() <= 1.0)
+        return gradient
 
 
 def straight_sign(values: Tensor) -> Tensor:

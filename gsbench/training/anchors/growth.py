@@ -33,8 +33,11 @@ def to_voxels(xyz: Tensor, voxel_size: float) -> Tensor:
     scaled = (xyz.double() / voxel_size).round()
     furthest = float(scaled.abs().max()) if len(scaled) else 0.0
     if not furthest < MOST_VOXELS:
-        raise SceneError(f"voxel_size {voxel_size:g}: too small for points up to {float(xyz.abs().max()):g} from the origin")
-    return torch.unique(scaled.to(torch.int64), dim=0).to(torch.int32)
+        raise SceneError(
+            f"voxel_size {voxel_size:g}: too small for points up to {float(xyz.abs().max()):g} from the origin"
+        )
+    voxels: Tensor = torch.unique(scaled.to(torch.int64), dim=0)
+    return voxels.to(torch.int32)
 
 
 def row_keys(*coordinates: Tensor) -> list[Tensor]:
@@ -53,7 +56,7 @@ def row_keys(*coordinates: Tensor) -> list[Tensor]:
                 # Ranks in the place of coordinates: there are at most as many as rows.
                 values, ranks = torch.unique(rows[:, axis], return_inverse=True)
                 keys = keys * len(values) + ranks
-    return list(keys.split([len(c) for c in coordinates]))
+    return list(torch.split(keys, [len(c) for c in coordinates]))
 
 
 def free_cells(wanted: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:

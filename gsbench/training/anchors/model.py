@@ -64,8 +64,8 @@ class AnchorModel(BaseGaussianModel):
 
     Per-anchor tensors, before activation:
 
-        _voxels int32 [N, 3], in units of `voxel_size`; _anchor_feat [N, F]; _scaling [N, 6] (log): reach of the offsets,
-        size of the Gaussians; _offset [N, K, 3].
+        _voxels int32 [N, 3], in units of `voxel_size`; _anchor_feat [N, F]; _scaling [N, 6] (log): reach of the
+        offsets, size of the Gaussians; _offset [N, K, 3].
 
     `networks` turns them into Gaussians. Subclasses add per-anchor tensors by extending `attributes` and
     `initial_rows`, and change what is drawn by `drawn`.
@@ -202,8 +202,8 @@ class AnchorModel(BaseGaussianModel):
     # Statistics, growth and pruning.
 
     def statistics(self) -> dict[str, Any]:
-        """Sums over steps, float32: opacity of an anchor's Gaussians and steps in view [N]; gradients of its offsets and
-        steps in which they were drawn [N, K].
+        """Sums over steps, float32: opacity of an anchor's Gaussians and steps in view [N]; gradients of its offsets
+        and steps in which they were drawn [N, K].
         """
         return {name: getattr(self, name) for name in _STATISTICS}
 
@@ -344,7 +344,9 @@ class AnchorModel(BaseGaussianModel):
         neural = neural_gaussians(anchors, self.networks, viewpoint_camera)
         options = RenderOptions(background=bg_color, backend=pipe.backend)
         output = render(neural.gaussians, viewpoint_camera, options)
-        return AnchorRenderResult(output.image, output.alpha, output.meta, visible=index, anchors=anchors, neural=neural)
+        return AnchorRenderResult(
+            output.image, output.alpha, output.meta, visible=index, anchors=anchors, neural=neural
+        )
 
     def loss_func(
         self, viewpoint_cam: View, render_result: RenderResult, opt: OptimizationParams

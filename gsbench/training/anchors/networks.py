@@ -19,9 +19,25 @@ def reset_linear(network: nn.Module, generator: torch.Generator) -> None:
                     values.copy_(drawn.to(values.device))
 
 
-def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Linear, ReLU, Linear."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+class TwoLayers(nn.Module):
+    """Linear, ReLU (or leaky ReLU), Linear."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, *, leak: float = 0.0) -> None:
+        super().__init__()
+        self.first = nn.Linear(inputs, hidden)
+        self.second = nn.Linear(hidden, outputs)
+        self.leak = leak
+
+    def hidden(self, inputs: Tensor) -> Tensor:
+        """The hidden layer."""
+        if self.leak:
+            return nn.functional.leaky_relu(self.first(inputs), self.leak)
+        return torch.relu(self.first(inputs))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[n, inputs] to [n, outputs]."""
+        outputs: Tensor = self.second(self.hidden(inputs))
+        return outputs
 
 
 class AnchorNetworks(nn.Module):
@@ -34,9 +50,9 @@ class AnchorNetworks(nn.Module):
     def __init__(self, feat_dim: int, n_offsets: int) -> None:
         super().__init__()
         self.feat_dim, self.n_offsets = feat_dim, n_offsets
-        self.opacity = two_layers(feat_dim + 4, feat_dim, n_offsets)
-        self.shape = two_layers(feat_dim + 4, feat_dim, 7 * n_offsets)
-        self.color = two_layers(feat_dim + 4, feat_dim, 3 * n_offsets)
+        self.opacity = TwoLayers(feat_dim + 4, feat_dim, n_offsets)
+        self.shape = TwoLayers(feat_dim + 4, feat_dim, 7 * n_offsets)
+        self.color = TwoLayers(feat_dim + 4, feat_dim, 3 * n_offsets)
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw all weights anew."""
@@ -53,12 +69,13 @@ class AnchorNetworks(nn.Module):
             opacities [n, K], shapes [n, K, 7] (scales, quaternion), colors [n, K, 3].
         """
         # The three first layers in one product.
-        first = (self.opacity[0], self.shape[0], self.color[0])
+        first = (self.opacity.first, self.shape.first, self.color.first)
         weight = torch.cat([layer.weight for layer in first])
         bias = torch.cat([layer.bias for layer in first])
         hidden = torch.addmm(bias, features, weight[:, : self.feat_dim].T)
         hidden = torch.addmm(hidden, seen_from, weight[:, self.feat_dim :].T).relu_()
-        of_opacity, of_shape, of_color = hidden.split(self.feat_dim, dim=1)
+        of_opacity, of_shape, of_color = torch.split(hidden, self.feat_dim, dim=1)
         n, k = features.shape[0], self.n_offsets
-        shapes = self.shape[2](of_shape).view(n, k, 7)
-        return self.opacity[2](of_opacity), shapes, self.color[2](of_color).view(n, k, 3)
+        shapes = self.shape.second(of_shape).view(n, k, 7)
+        opacities: Tensor = self.opacity.second(of_opacity)
+        return opacities, shapes, self.color.second(of_color).view(n, k, 3)

@@ -59,7 +59,9 @@ class AnchorModelParams(ModelParams):
         if not self.voxel_size < float("inf"):
             raise UsageError(f"voxel_size = {self.voxel_size!r}: expected a number")
         if (self.sh_degree, self.init_opacity) != (0, 0.1):
-            raise UsageError("sh_degree and init_opacity have no meaning for anchors, whose networks give what they set")
+            raise UsageError(
+                "sh_degree and init_opacity have no meaning for anchors, whose networks give what they set"
+            )
 
     def growth_factors(self, init_factor: int) -> list[int]:
         """Voxels per edge of the grids on which anchors grow, from coarse to fine, each at least 1 and once."""
@@ -97,7 +99,9 @@ class AnchorParams(OptimizationParams):
                 raise UsageError(f"{name} = {getattr(self, name)!r}: anchor models do not use it")
         for name in ("offset_lr", "offset_lr_final", "mlp_opacity_lr", "mlp_opacity_lr_final", "mlp_color_lr"):
             if not getattr(self, name) > 0.0:
-                raise UsageError(f"{name} = {getattr(self, name)!r}: expected a positive number (the decay is exponential)")
+                raise UsageError(
+                    f"{name} = {getattr(self, name)!r}: expected a positive number (the decay is exponential)"
+                )
         if not 0.0 <= self.success_threshold <= 1.0:
             raise UsageError(f"success_threshold = {self.success_threshold!r}: expected a number from 0 to 1")
         for name in ("stat_from_iter", "lambda_volume", "mlp_shape_lr"):

@@ -11,16 +11,13 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from gsbench import LossPack, OptimizationParams, PipelineParams, RenderResult, Scheduler, View, task
-from gsbench.coding.gaussian import gaussian_bits
 from gsbench.splats.activation import logistic
 from gsbench.training.anchors import AnchorModel, AnchorParams, AnchorRenderResult, Anchors
 from gsbench.training.anchors.neural import select_rows
 from gsbench.training.quantize import add_noise, straight_mask, straight_round
-from gsbench_hac.context import GROUPS, HacContext
-from gsbench_hac.params import HacModelParams, HacParams
+from gsbench_hac.context import GROUPS, ChannelContext, HacContext
+from gsbench_hac.params import HacModelParams, HacParams, HacPlusModelParams
 
-#: Least mass of a symbol in the loss.
-FLOOR = 1e-6
 #: An offset lives where the sigmoid of its mask is above this.
 LIVE = 0.01
 
@@ -51,9 +48,13 @@ class HacModel(AnchorModel):
     def __init__(self, model_params: HacModelParams | None = None) -> None:
         super().__init__(model_params if model_params is not None else HacModelParams())
         self._mask = torch.empty(0, self.n_offsets)
-        self.context = HacContext(self.model_params)
+        self.context = self.make_context()
         self.low: list[int] = [0, 0, 0]
         self.extent: list[int] = []
+
+    def make_context(self) -> HacContext:
+        """The context, not yet drawn."""
+        return HacContext(self.model_params)
 
     def reset_networks(self) -> None:
         """Draw the weights of all networks and the hash grid from the model's generator."""
@@ -179,15 +180,17 @@ class HacModel(AnchorModel):
         assert anchors.hidden is not None
         assert anchors.steps is not None
         assert anchors.masks is not None
-        predictions = self.context.predict(select_rows(anchors.hidden, sample))
         values = {"features": anchors.features, "scales": anchors.scales, "offsets": anchors.offsets.flatten(1)}
-        bits = {}
-        for group in GROUPS:
-            x, step = select_rows(values[group], sample), select_rows(anchors.steps[group], sample)
-            bits[group] = gaussian_bits(x, predictions[group].mean, predictions[group].scale, step, floor=FLOOR)
-        live = select_rows(anchors.masks, sample)
-        of_offsets = (bits["offsets"].view(len(sample), -1, 3).sum(dim=2) * live).sum(dim=1)
-        return bits["features"].sum(dim=1) + bits["scales"].sum(dim=1) + of_offsets
+        values = {group: select_rows(values[group], sample) for group in GROUPS}
+        steps = {group: select_rows(anchors.steps[group], sample) for group in GROUPS}
+        bits = self.context.bits(select_rows(anchors.hidden, sample), values, steps)
+        of_offsets = bits["offsets"].view(len(sample), -1, 3).sum(dim=2)
+        of_rest = bits["features"].sum(dim=1) + bits["scales"].sum(dim=1)
+        return self.masked_bits(of_rest, of_offsets, select_rows(anchors.masks, sample))
+
+    def masked_bits(self, of_anchors: Tensor, of_offsets: Tensor, masks: Tensor) -> Tensor:
+        """The bits [n] of anchors, from those of features and scales [n] and those of offsets [n, K]."""
+        return of_anchors + (of_offsets * masks).sum(dim=1)
 
     # State.
 
@@ -200,3 +203,28 @@ class HacModel(AnchorModel):
         super().load_state(state)
         self.low = [int(v) for v in state["low"]]
         self.extent = [int(v) for v in state["extent"]]
+
+
+class HacPlusModel(HacModel):
+    """HAC++ (Chen et al. 2025): a context within the anchor, and masks that answer for the rate of what they keep."""
+
+    model_params: HacPlusModelParams
+
+    def __init__(self, model_params: HacPlusModelParams | None = None) -> None:
+        super().__init__(model_params if model_params is not None else HacPlusModelParams())
+
+    def make_context(self) -> HacContext:
+        """The hash grid's context, and the networks of the chunks."""
+        return ChannelContext(self.model_params)
+
+    def mask_loss(self, opt: HacParams) -> Tensor:
+        """None: the rate is what masks cost."""
+        return self._mask.new_zeros(())
+
+    def masked_bits(self, of_anchors: Tensor, of_offsets: Tensor, masks: Tensor) -> Tensor:
+        """As in the base class; an anchor without a live offset costs nothing. That is 1 or 0, with the gradient of the
+        mean mask.
+        """
+        mean = masks.mean(dim=1)
+        lives = mean + ((mean > 0.0).to(mean.dtype) - mean).detach()
+        return of_anchors * lives + (of_offsets * masks).sum(dim=1)

@@ -37,6 +37,21 @@ class HacModelParams(AnchorModelParams):
 
 
 @dataclass
+class HacPlusModelParams(HacModelParams):
+    """As for hac, and the context within an anchor."""
+
+    chunks: int = setting(5, "parts in which the channels of a feature are coded, each in the context of those before")
+    chunk_width: int = setting(40, "hidden neurons of the network of such a part")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.chunks <= self.feat_dim or self.feat_dim % self.chunks:
+            raise UsageError(f"chunks = {self.chunks!r}: expected a divisor of feat_dim = {self.feat_dim}")
+        if not 1 <= self.chunk_width <= 4096:
+            raise UsageError(f"chunk_width = {self.chunk_width!r}: expected 1 to 4096")
+
+
+@dataclass
 class HacParams(AnchorParams):
     """The schedule: noise of fixed width after `noise_from_iter`, around which density control pauses; adaptive widths,
     the context and the rate after `rate_from_iter`.
@@ -60,14 +75,16 @@ class HacParams(AnchorParams):
                 raise UsageError(f"{name} = {getattr(self, name)!r}: expected 0 or more")
         if not self.noise_from_iter <= self.rate_from_iter < self.iterations:
             raise UsageError(
-                f"noise_from_iter = {self.noise_from_iter}, rate_from_iter = {self.rate_from_iter}, iterations = "
-                f"{self.iterations}: expected noise_from_iter <= rate_from_iter < iterations; the context must be trained"
+                f"noise_from_iter = {self.noise_from_iter}, rate_from_iter = {self.rate_from_iter}, "
+                f"iterations = {self.iterations}: expected to follow in this order, the last two apart"
             )
         if not 0.0 < self.rate_share <= 1.0:
             raise UsageError(f"rate_share = {self.rate_share!r}: expected a number above 0, up to 1")
         for name in ("mask_lr", "mask_lr_final", "context_lr", "context_lr_final"):
             if not getattr(self, name) > 0.0:
-                raise UsageError(f"{name} = {getattr(self, name)!r}: expected a positive number (the decay is exponential)")
+                raise UsageError(
+                    f"{name} = {getattr(self, name)!r}: expected a positive number (the decay is exponential)"
+                )
 
     def adjustment_steps(self) -> Iterable[int]:
         """The steps at which anchors grow and are pruned."""

@@ -25,4 +25,12 @@ def gsbench_methods() -> Iterable[gsbench.MethodSpec]:
             rates=rates,
             default_rate="0.002",
         ),
+        gsbench.MethodSpec(
+            name="hac++",
+            target="gsbench_hac.method:HacPlus",
+            summary="HAC++: hac with a context within each anchor, and masks that answer for their rate",
+            paper="Chen et al., HAC++: Towards 100X Compression of 3D Gaussian Splatting, 2025",
+            rates=rates,
+            default_rate="0.002",
+        ),
     ]
