@@ -53,21 +53,24 @@ extern "C" {
 
 int32_t gsb_hashgrid_forward(const int32_t* points, int64_t count, const int32_t* extent, const int64_t* levels,
                              int64_t level_count, const float* table, int64_t rows, int32_t binary, float* features,
-                             int32_t threads) {
+                             int64_t* positive, int32_t threads) {
   gsb::HashGrid grid = {};
   const int status =
       gsb::make_grid(points, count, extent, levels, level_count, table, rows, binary, threads, &grid);
-  if (status == GSB_OK) gsb::kernels().hashgrid_forward(grid, features);
+  if (status != GSB_OK) return status;
+  gsb::kernels().hashgrid_forward(grid, features);
+  if (positive != nullptr) *positive = gsb::kernels().hashgrid_positive(grid);
   return status;
 }
 
 int32_t gsb_hashgrid_backward(const int32_t* points, int64_t count, const int32_t* extent, const int64_t* levels,
                               int64_t level_count, const float* table, int64_t rows, int32_t binary,
-                              const float* grad_features, float* grad_table, int32_t threads) {
+                              const float* grad_features, double grad_signs, float* grad_table,
+                              int32_t threads) {
   gsb::HashGrid grid = {};
   const int status =
       gsb::make_grid(points, count, extent, levels, level_count, table, rows, binary, threads, &grid);
-  if (status == GSB_OK) gsb::kernels().hashgrid_backward(grid, grad_features, grad_table);
+  if (status == GSB_OK) gsb::kernels().hashgrid_backward(grid, grad_features, static_cast<float>(grad_signs), grad_table);
   return status;
 }
 

@@ -188,14 +188,16 @@ GSB_API int32_t gsb_adam_step(float* parameter, const float* gradient, float* me
  * Levels of vectors of 4 floats, in one table [rows, 4], interpolated at integer points [count, 3] that are clamped to
  * 0..extent[3]. levels [level_count, 4]: resolution (2 to 2^16), axes (bit a: axis a; two or three of them), first row,
  * rows. Features are float [count, level_count * 4]. `binary`: the signs of the entries count, and gradients go straight
- * through where an entry is in [-1, 1]. Deterministic for any number of threads. Formulas: csrc/cpu/hashgrid.inc. */
+ * through where an entry is in [-1, 1]. *positive, unless null, is the number of entries that are 0 or more. Deterministic for any number of threads. Formulas: csrc/cpu/hashgrid.inc. */
 GSB_API int32_t gsb_hashgrid_forward(const int32_t* points, int64_t count, const int32_t* extent, const int64_t* levels,
                                      int64_t level_count, const float* table, int64_t rows, int32_t binary,
-                                     float* features, int32_t threads);
-/* Adds the gradient of the table to grad_table. */
+                                     float* features, int64_t* positive, int32_t threads);
+/* Fills the rows of grad_table that belong to levels; grad_signs, the gradient to the sum of all signs, is passed on to
+ * each entry in [-1, 1]. */
 GSB_API int32_t gsb_hashgrid_backward(const int32_t* points, int64_t count, const int32_t* extent,
                                       const int64_t* levels, int64_t level_count, const float* table, int64_t rows,
-                                      int32_t binary, const float* grad_features, float* grad_table, int32_t threads);
+                                      int32_t binary, const float* grad_features, double grad_signs, float* grad_table,
+                                      int32_t threads);
 
 /* ---- Anchors (capi_anchors.cpp) ----
  * n anchors with K offsets each, of which M live (opacity above 0). Formulas: csrc/cpu/anchors.inc. */

@@ -32,7 +32,8 @@ struct KernelTable {
 
   // Anchors (csrc/cpu/{hashgrid,anchors}.inc).
   void (*hashgrid_forward)(const HashGrid&, float* features);
-  void (*hashgrid_backward)(const HashGrid&, const float* grad_features, float* grad_table);
+  int64_t (*hashgrid_positive)(const HashGrid&);
+  void (*hashgrid_backward)(const HashGrid&, const float* grad_features, float of_signs, float* grad_table);
   void (*anchor_opacities)(const AnchorOffsets&, float* opacities, int64_t* counts);
   void (*anchor_forward)(const AnchorOffsets&, const float* opacities, const AnchorGaussians&);
   void (*anchor_backward)(const AnchorOffsets&, const AnchorGaussians&, const AnchorGradients&);

@@ -234,8 +234,8 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
         (c_void_p,) * 4 + (c_int64, c_double, c_double, c_double, c_double, c_double, c_int32),
     ),
     # Hash grid
-    "gsb_hashgrid_forward": (c_int32, (*_HASH_GRID, c_void_p, c_int32)),
-    "gsb_hashgrid_backward": (c_int32, (*_HASH_GRID, c_void_p, c_void_p, c_int32)),
+    "gsb_hashgrid_forward": (c_int32, (*_HASH_GRID, c_void_p, POINTER(c_int64), c_int32)),
+    "gsb_hashgrid_backward": (c_int32, (*_HASH_GRID, c_void_p, c_double, c_void_p, c_int32)),
     # Anchors
     "gsb_anchor_count": (c_int32, (POINTER(AnchorBuffers), POINTER(c_int64))),
     "gsb_anchor_forward": (c_int32, (POINTER(AnchorBuffers),)),

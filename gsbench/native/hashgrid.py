@@ -24,7 +24,7 @@ def hashgrid_forward(
     *,
     binary: bool,
     threads: int | None = None,
-) -> Tensor:
+) -> tuple[Tensor, int]:
     """The entries around each point, interpolated linearly along two or three axes, level by level (Mueller et al.,
     "Instant neural graphics primitives with a multiresolution hash encoding", 2022, section 3).
 
@@ -39,16 +39,16 @@ def hashgrid_forward(
         threads: how many to use; torch's number by default. The result does not depend on it.
 
     Returns:
-        float32 [N, 4 L].
+        The features, float32 [N, 4 L], and the number of numbers in the table's levels that are 0 or more.
 
     Raises:
         ValueError: if an argument is not as stated.
     """
     features = torch.empty(points.shape[0], FEATURES * levels.shape[0])
-    call(
-        "gsb_hashgrid_forward", *_arguments(points, extent, levels, table, binary), features.data_ptr(), _count(threads)
-    )
-    return features
+    positive = ctypes.c_int64()
+    common = _arguments(points, extent, levels, table, binary)
+    call("gsb_hashgrid_forward", *common, features.data_ptr(), ctypes.byref(positive), _count(threads))
+    return features, positive.value
 
 
 def hashgrid_backward(
@@ -58,10 +58,12 @@ def hashgrid_backward(
     table: Tensor,
     grad_features: Tensor,
     *,
+    grad_signs: float = 0.0,
     binary: bool,
     threads: int | None = None,
 ) -> Tensor:
-    """The gradient to the table, float32 [R, 4], from that to the features, float32 [N, 4 L].
+    """The gradient to the table, float32 [R, 4], from that to the features, float32 [N, 4 L], and from that to the sum of
+    all signs; the latter goes to each entry in [-1, 1].
 
     With `binary` it goes straight through the sign where an entry lies in [-1, 1], and is zero elsewhere (Courbariaux
     et al., "Binarized neural networks", 2016, equation 4). The same bytes for any number of threads.
@@ -72,7 +74,7 @@ def hashgrid_backward(
     gradient = torch.zeros_like(table)
     address = pointer("grad_features", grad_features, torch.float32, (points.shape[0], FEATURES * levels.shape[0]))
     common = _arguments(points, extent, levels, table, binary)
-    call("gsb_hashgrid_backward", *common, address, gradient.data_ptr(), _count(threads))
+    call("gsb_hashgrid_backward", *common, address, grad_signs, gradient.data_ptr(), _count(threads))
     return gradient
 
 

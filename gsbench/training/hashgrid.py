@@ -58,16 +58,23 @@ class HashLayout:
 
 class _Lookup(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, table: Tensor, points: Tensor, extent: Sequence[int], levels: Tensor, binary: bool) -> Tensor:
+    def forward(
+        ctx: Any, table: Tensor, points: Tensor, extent: Sequence[int], levels: Tensor, binary: bool
+    ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(table, points, levels)
         ctx.extent, ctx.binary = extent, binary
-        return hashgrid_forward(points, extent, levels, table, binary=binary)
+        features, positive = hashgrid_forward(points, extent, levels, table, binary=binary)
+        return features, table.new_tensor(positive / max(1, table.numel()))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor, of_share: Tensor) -> tuple[Tensor, None, None, None, None]:
         table, points, levels = ctx.saved_tensors
-        gradient = hashgrid_backward(points, ctx.extent, levels, table, grad.contiguous(), binary=ctx.binary)
+        # The share is the mean of (sign + 1) / 2.
+        of_signs = float(of_share) * 0.5 / max(1, table.numel())
+        gradient = hashgrid_backward(
+            points, ctx.extent, levels, table, grad.contiguous(), grad_signs=of_signs, binary=ctx.binary
+        )
         return gradient, None, None, None, None
 
 
@@ -98,34 +105,19 @@ class HashGrid(Module):
         with torch.no_grad():
             self.table.copy_(torch.rand(self.table.shape, generator=generator).sub_(0.5).mul_(2e-4))
 
-    def forward(self, points: Tensor, extent: Sequence[int]) -> Tensor:
-        """Features float32 [N, width] at int32 points [N, 3], which are clamped to 0..extent (in the same unit)."""
-        result: Tensor = _Lookup.apply(  # type: ignore[no-untyped-call]
+    def forward(self, points: Tensor, extent: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Look up int32 points [N, 3], which are clamped to 0..extent (in the same unit).
+
+        Returns:
+            The features, float32 [N, width]; and the share of the table's numbers that are 0 or more, a scalar whose
+            gradient goes straight through the signs.
+        """
+        results: tuple[Tensor, Tensor] = _Lookup.apply(  # type: ignore[no-untyped-call]
             self.table, points, tuple(int(e) for e in extent), self.levels, self.binary
         )
-        return result
+        return results
 
-    def bits(self) -> Tensor:
-        """Entropy of the signs in bits, if all had the same share of +1; a scalar whose gradient goes straight
-        through the signs.
-        """
-        n = self.table.numel()
-        positive: Tensor = _Share.apply(self.table).clamp(1e-6, 1.0 - 1e-6)  # type: ignore[no-untyped-call]
-        return -n * (positive * positive.log2() + (1.0 - positive) * (1.0 - positive).log2())
-
-
-class _Share(torch.autograd.Function):
-    """The share of entries that are 0 or more; its gradient is that of the mean of (sign + 1) / 2."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor) -> Tensor:
-        ctx.save_for_backward(table)
-        # A sum of integers: the same for any number of threads.
-        return ((table >= 0.0).sum() / table.numel()).to(table.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (table,) = ctx.saved_tensors
-        gradient: Tensor = (table.abs() <= 1.0) * (grad * (0.5 / table.numel()))
-        return gradient
+    def bits(self, positive: Tensor) -> Tensor:
+        """Entropy of all signs in bits, each coded by the share of +1 among them, which `forward` gave."""
+        p = positive.clamp(1e-6, 1.0 - 1e-6)
+        return -self.table.numel() * (p * p.log2() + (1.0 - p) * (1.0 - p).log2())

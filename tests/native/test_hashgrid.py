@@ -84,8 +84,9 @@ def test_forward_and_gradient(isa: str, binary: bool) -> None:
     weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
     (expected * weights.double()).sum().backward()
 
-    found = hashgrid_forward(points, EXTENT, levels, table, binary=binary)
+    found, positive = hashgrid_forward(points, EXTENT, levels, table, binary=binary)
     gradient = hashgrid_backward(points, EXTENT, levels, table, weights, binary=binary)
+    assert positive == int((table >= 0).sum())
     torch.testing.assert_close(found.double(), expected.detach(), rtol=1e-6, atol=2e-6)
     assert double.grad is not None
     torch.testing.assert_close(gradient.double(), double.grad, rtol=1e-5, atol=1e-6)
@@ -97,7 +98,7 @@ def test_module_is_the_gradient_of_itself(isa: str) -> None:
     grid = HashGrid(LAYOUT, binary=False)
     with torch.no_grad():
         grid.table.copy_(table)
-    value = (grid(points, EXTENT) * torch.linspace(-1, 1, grid.width)).sum()
+    value = (grid(points, EXTENT)[0] * torch.linspace(-1, 1, grid.width)).sum()
     value.backward()  # type: ignore[no-untyped-call]
     assert grid.table.grad is not None
     assert float((grid.table.grad.double() * table.double()).sum()) == pytest.approx(value.item(), rel=1e-4)
@@ -108,7 +109,7 @@ def test_same_bytes_for_any_number_of_threads(isa: str) -> None:
     grads = torch.randn(len(points), 4 * len(levels), generator=torch.Generator().manual_seed(2))
     results = []
     for threads in (1, 2, 7):
-        features = hashgrid_forward(points, EXTENT, levels, table, binary=True, threads=threads)
+        features, _ = hashgrid_forward(points, EXTENT, levels, table, binary=True, threads=threads)
         gradient = hashgrid_backward(points, EXTENT, levels, table, grads, binary=True, threads=threads)
         results.append(features.numpy().tobytes() + gradient.numpy().tobytes())
     assert results[0] == results[1] == results[2]
@@ -134,7 +135,8 @@ def test_bits_are_the_entropy_of_the_signs() -> None:
         grid.table.view(-1)[: n // 4] = 0.5
     p = (n // 4) / n
     q = torch.tensor([p, 1.0 - p], dtype=torch.float64)
-    bits = grid.bits()
+    _, positive = grid(torch.zeros(1, 3, dtype=torch.int32), EXTENT)
+    bits = grid.bits(positive)
     assert bits.item() == pytest.approx(-n * float((q * q.log2()).sum()), rel=1e-5)
     bits.backward()  # type: ignore[no-untyped-call]
     assert grid.table.grad is not None

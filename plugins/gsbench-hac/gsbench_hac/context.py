@@ -76,9 +76,10 @@ class HacContext(nn.Module):
         sizes = [self.outputs_of(group) for group in GROUPS]
         return list(torch.split(outputs[:, : sum(sizes)], sizes, dim=1))
 
-    def hidden(self, points: Tensor, extent: list[int]) -> Tensor:
-        """The hidden layer at int32 points [n, 3] in 0..extent, [n, width]."""
-        return self.network.hidden(self.grid(points, extent))
+    def hidden(self, points: Tensor, extent: list[int]) -> tuple[Tensor, Tensor]:
+        """The hidden layer at int32 points [n, 3] in 0..extent, [n, width]; and the bits of the grid."""
+        features, positive = self.grid(points, extent)
+        return self.network.hidden(features), self.grid.bits(positive)
 
     def step_sizes(self, hidden: Tensor) -> dict[str, Tensor]:
         """The adaptive step of each group, float32 [n, 1]."""

@@ -28,10 +28,12 @@ class CodedAnchors(Anchors):
 
     Fields:
         hidden: float32 [n, width], of the context network.
+        grid_bits: of the hash grid, a scalar.
         steps: float32 [n, 1] for each group.
     """
 
     hidden: Tensor | None = None
+    grid_bits: Tensor | None = None
     steps: Mapping[str, Tensor] | None = None
 
 
@@ -135,7 +137,7 @@ class HacModel(AnchorModel):
             return Anchors(positions, masks=masks, **values)
         if not self.extent:
             return Anchors(positions, masks=masks, **values)
-        hidden = self.context.hidden(self.points(self._voxels.index_select(0, index)), self.extent)
+        hidden, grid_bits = self.context.hidden(self.points(self._voxels.index_select(0, index)), self.extent)
         steps = self.context.step_sizes(hidden)
         for group in GROUPS:
             width = steps[group][:, :, None] if group == "offsets" else steps[group]
@@ -143,7 +145,7 @@ class HacModel(AnchorModel):
                 values[group] = straight_round(values[group], width)
             else:
                 values[group] = add_noise(values[group], width, self.generator)
-        return CodedAnchors(positions, masks=masks, hidden=hidden, steps=steps, **values)
+        return CodedAnchors(positions, masks=masks, hidden=hidden, grid_bits=grid_bits, steps=steps, **values)
 
     def loss_func(
         self, viewpoint_cam: View, render_result: RenderResult, opt: OptimizationParams
@@ -155,13 +157,11 @@ class HacModel(AnchorModel):
         anchors = render_result.anchors
         if not isinstance(anchors, CodedAnchors):
             return loss, pack
+        assert anchors.grid_bits is not None
         bits = self.bits_per_parameter(anchors, opt.rate_share)
-        loss = loss + opt.lmbda * (bits + self.grid_bits()) + self.mask_loss(opt)
+        bits = bits + anchors.grid_bits / (len(self) * self.context.values)
+        loss = loss + opt.lmbda * bits + self.mask_loss(opt)
         return loss, replace(pack, loss=loss.detach(), extras={**pack.extras, "bits_per_parameter": bits.detach()})
-
-    def grid_bits(self) -> Tensor:
-        """The bits of the hash grid per parameter of all anchors."""
-        return self.context.grid.bits() / (max(1, len(self)) * self.context.values)
 
     def mask_loss(self, opt: HacParams) -> Tensor:
         """What keeps offsets from living for nothing."""
