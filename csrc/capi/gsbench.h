@@ -302,6 +302,47 @@ GSB_API int32_t gsb_range_put_learned(gsb_range_state* state, const uint8_t* bit
 GSB_API int32_t gsb_range_get_learned(gsb_range_state* state, uint8_t* bits, const int32_t* contexts, int64_t count,
                                       uint32_t* counts, int64_t context_count, const uint8_t* data, int64_t size);
 
+/* ---- Octrees and integer contexts (capi_context.cpp) ---- */
+
+/* Points int32 [count, 3] in [0, 2^depth), depth 1 to 21; `order` [count] is where each decoded point was. If *size is
+ * more than capacity, nothing is in `out`: call again with more. */
+GSB_API int32_t gsb_octree_encode(const int32_t* points, int64_t count, int32_t depth, int64_t* order, uint8_t* out,
+                                  int64_t capacity, int64_t* size);
+/* The occupancy codes of all nodes, breadth first. */
+GSB_API int32_t gsb_octree_codes(const int32_t* points, int64_t count, int32_t depth, uint8_t* out, int64_t capacity,
+                                 int64_t* size);
+GSB_API int32_t gsb_octree_decode(const uint8_t* data, int64_t size, int64_t count, int32_t depth, int32_t* points);
+
+/* See DenseLayer in csrc/coding/dense.h. */
+typedef struct gsb_dense_layer {
+  uint32_t struct_size;
+  int32_t threads;
+  const int16_t* inputs;
+  const int16_t* weights;
+  const int32_t* bias;
+  const int32_t* shift;
+  int64_t count, stride;
+  int64_t outputs, padded;
+  int32_t activation;
+  int32_t leak;
+  int32_t limit;
+  int16_t* hidden;
+  int64_t hidden_stride;
+  int32_t* last;
+} gsb_dense_layer;
+
+GSB_API int32_t gsb_dense_run(const gsb_dense_layer* layer);
+
+/* See SignGrid in csrc/coding/sign_grid.h: points int32 [count, 3], extent [3], levels [level_count, 4] (resolution, axes,
+ * first row, rows), signs [rows] of four bits; features int16 [count, 4 * level_count] in 2^-fraction_bits. */
+GSB_API int32_t gsb_sign_grid_features(const int32_t* points, int64_t count, const int32_t* extent,
+                                       const int64_t* levels, int64_t level_count, const uint8_t* signs, int64_t rows,
+                                       int32_t fraction_bits, int16_t* features, int32_t threads);
+/* Sets touched[row] to 1 for the rows that have a weight at some point. */
+GSB_API int32_t gsb_sign_grid_touched(const int32_t* points, int64_t count, const int32_t* extent,
+                                      const int64_t* levels, int64_t level_count, uint8_t* touched, int64_t rows,
+                                      int32_t threads);
+
 #ifdef __cplusplus
 }
 #endif

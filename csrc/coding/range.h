@@ -130,6 +130,15 @@ struct RangeDecoder {
     }
   }
 
+  // A bit whose zero has the share [0, zeros): no division. -1: damaged.
+  inline __attribute__((always_inline)) int take_bit(uint32_t zeros) {
+    const uint64_t unit = range >> kTotalBits;
+    if (offset >= unit << kTotalBits) return -1;
+    const bool bit = offset >= unit * zeros;
+    take(bit ? zeros : 0, bit ? kTotal - zeros : zeros);
+    return bit;
+  }
+
   // False: damaged.
   inline bool take_uniform(int count, uint32_t* bits) {
     const uint32_t found = slot();

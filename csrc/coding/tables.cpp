@@ -78,14 +78,9 @@ int64_t put_bits(RangeEncoder* encoder, const uint8_t* bits, const uint16_t* one
 int64_t get_bits(RangeDecoder* decoder, uint8_t* bits, const uint16_t* ones, int64_t count) {
   RangeDecoder local = *decoder;
   for (int64_t i = 0; i < count; ++i) {
-    // A bit needs no slot: comparing with the start of the ones is enough.
-    const uint32_t zeros = kTotal - ones[i];
-    const uint64_t unit = local.range >> kTotalBits;
-    if (local.offset >= unit << kTotalBits) return kDamaged;
-    const bool bit = local.offset >= unit * zeros;
-    local.take(bit ? zeros : 0, bit ? ones[i] : zeros);
-    if (local.exhausted()) return kDamaged;
-    bits[i] = bit;
+    const int bit = local.take_bit(kTotal - ones[i]);
+    if (bit < 0 || local.exhausted()) return kDamaged;
+    bits[i] = static_cast<uint8_t>(bit);
   }
   *decoder = local;
   return count;
@@ -135,14 +130,10 @@ int64_t get_learned_bits(RangeDecoder* decoder, uint8_t* bits, const int32_t* co
   RangeDecoder local = *decoder;
   for (int64_t i = 0; i < count; ++i) {
     LearnedBit model = {counts + 2 * int64_t{contexts[i]}};
-    const uint32_t zeros = model.zeros();
-    const uint32_t slot = local.slot();
-    if (slot >= kTotal) return kDamaged;
-    const bool bit = slot >= zeros;
-    local.take(bit ? zeros : 0, bit ? kTotal - zeros : zeros);
-    if (local.exhausted()) return kDamaged;
-    model.learn(bit);
-    bits[i] = bit;
+    const int bit = local.take_bit(model.zeros());
+    if (bit < 0 || local.exhausted()) return kDamaged;
+    model.learn(bit != 0);
+    bits[i] = static_cast<uint8_t>(bit);
   }
   *decoder = local;
   return count;

@@ -7,6 +7,7 @@
 #include "cpu/adam.h"
 #include "cpu/anchors.h"
 #include "cpu/hashgrid.h"
+#include "coding/dense.h"
 #include "cpu/image.h"
 
 namespace gsb {
@@ -37,6 +38,9 @@ struct KernelTable {
   void (*anchor_opacities)(const AnchorOffsets&, float* opacities, int64_t* counts);
   void (*anchor_forward)(const AnchorOffsets&, const float* opacities, const AnchorGaussians&);
   void (*anchor_backward)(const AnchorOffsets&, const AnchorGaussians&, const AnchorGradients&);
+
+  // Integer networks (csrc/coding/dense.inc).
+  void (*dense)(const DenseLayer&);
 };
 
 extern const KernelTable kernels_baseline;

@@ -190,6 +190,29 @@ class GaussianTables(_Struct):
     ]
 
 
+class DenseLayer(_Struct):
+    """``gsb_dense_layer``."""
+
+    _fields_: ClassVar = [
+        ("struct_size", c_uint32),
+        ("threads", c_int32),
+        ("inputs", c_void_p),
+        ("weights", c_void_p),
+        ("bias", c_void_p),
+        ("shift", c_void_p),
+        ("count", c_int64),
+        ("stride", c_int64),
+        ("outputs", c_int64),
+        ("padded", c_int64),
+        ("activation", c_int32),
+        ("leak", c_int32),
+        ("limit", c_int32),
+        ("hidden", c_void_p),
+        ("hidden_stride", c_int64),
+        ("last", c_void_p),
+    ]
+
+
 STRUCTS: Final[dict[str, type[ctypes.Structure]]] = {
     "gsb_raster_options": RasterOptions,
     "gsb_raster_sizes": RasterSizes,
@@ -197,6 +220,7 @@ STRUCTS: Final[dict[str, type[ctypes.Structure]]] = {
     "gsb_anchor_buffers": AnchorBuffers,
     "gsb_range_state": RangeState,
     "gsb_gaussian_tables": GaussianTables,
+    "gsb_dense_layer": DenseLayer,
 }
 
 _STATE: Final = POINTER(RangeState)
@@ -270,4 +294,20 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
         (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64, POINTER(c_int64)),
     ),
     "gsb_range_get_learned": (c_int32, (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64)),
+    # Octrees and integer contexts
+    "gsb_octree_encode": (
+        c_int32,
+        (c_void_p, c_int64, c_int32, c_void_p, c_void_p, c_int64, POINTER(c_int64)),
+    ),
+    "gsb_octree_codes": (c_int32, (c_void_p, c_int64, c_int32, c_void_p, c_int64, POINTER(c_int64))),
+    "gsb_octree_decode": (c_int32, (c_void_p, c_int64, c_int64, c_int32, c_void_p)),
+    "gsb_dense_run": (c_int32, (POINTER(DenseLayer),)),
+    "gsb_sign_grid_features": (
+        c_int32,
+        (c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int32, c_void_p, c_int32),
+    ),
+    "gsb_sign_grid_touched": (
+        c_int32,
+        (c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int32),
+    ),
 }
