@@ -62,7 +62,7 @@ def hashgrid_backward(
     binary: bool,
     threads: int | None = None,
 ) -> Tensor:
-    """The gradient to the table, float32 [R, 4], from that to the features, float32 [N, 4 L], and from that to the sum of
+    """The gradient to the table, float32 [R, 4], from that to the features, float32 [N, 4 L], and that to the sum of
     all signs; the latter goes to each entry in [-1, 1].
 
     With `binary` it goes straight through the sign where an entry lies in [-1, 1], and is zero elsewhere (Courbariaux

@@ -11,8 +11,8 @@ from torch import Tensor
 from gsbench.errors import SceneError
 from gsbench.native import knn_mean_distance
 
-#: Voxels are counted by int32; a scene that needs more has a voxel size that does not suit it.
-MOST_VOXELS: Final = 2**28
+#: Anchors are at most this many voxels from the origin along each axis, so that 21 bits hold their differences.
+MOST_VOXELS: Final = 2**20 - 1
 
 
 def median_distance(xyz: Tensor) -> float:
@@ -25,17 +25,18 @@ def median_distance(xyz: Tensor) -> float:
 
 
 def to_voxels(xyz: Tensor, voxel_size: float) -> Tensor:
-    """The voxels of the points, int32 [V, 3], each once, in lexicographic order.
+    """The voxels of the points, int32 [V, 3], each once, in lexicographic order. Points beyond `MOST_VOXELS` are left
+    out: strays, a thousand scenes away.
 
     Raises:
-        SceneError: if the points are too far apart for voxels of this size.
+        SceneError: if all are; then voxels of this size do not suit the scene.
     """
     scaled = (xyz.double() / voxel_size).round()
-    furthest = float(scaled.abs().max()) if len(scaled) else 0.0
-    if not furthest < MOST_VOXELS:
-        raise SceneError(
-            f"voxel_size {voxel_size:g}: too small for points up to {float(xyz.abs().max()):g} from the origin"
-        )
+    near = (scaled.abs() <= MOST_VOXELS).all(dim=1)
+    if not bool(near.any()):
+        reach = float(xyz.abs().amax(dim=1).min())
+        raise SceneError(f"voxel_size {voxel_size:g}: too small for points that begin {reach:g} from the origin")
+    scaled = scaled[near]
     voxels: Tensor = torch.unique(scaled.to(torch.int64), dim=0)
     return voxels.to(torch.int32)
 

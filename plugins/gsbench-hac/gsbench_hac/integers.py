@@ -67,9 +67,7 @@ def quantized(network: TwoLayers, inputs: Int16, input_bits: int, limit: int) ->
     sample = inputs[:: max(1, len(inputs) // _CALIBRATION)] if len(inputs) else np.zeros((1, inputs.shape[1]), np.int16)
     activation: nn.Module = nn.LeakyReLU(network.leak) if network.leak else nn.ReLU()
     layers = [network.first, activation, network.second]
-    return IntegerNetwork.from_float(
-        layers, sample, input_bits=input_bits, output_bits=OUTPUT_BITS, input_limit=limit
-    )
+    return IntegerNetwork.from_float(layers, sample, input_bits=input_bits, output_bits=OUTPUT_BITS, input_limit=limit)
 
 
 def grid_features(points: Int32, extent: Sequence[int], levels: torch.Tensor, signs: UInt8) -> Int16:
@@ -91,6 +89,4 @@ def step_indices(outputs: Int32) -> dict[str, Int32]:
 
 def group_model(group: str, mean: Int32, log2: Int32, index: Int32) -> GroupModel:
     """The Gaussians of means and logarithms [n, size] that are outputs of a network."""
-    return GroupModel(
-        index, mean_in_steps(mean, OUTPUT_BITS - MEAN_SHIFT[group], index), scale_in_steps(log2, index)
-    )
+    return GroupModel(index, mean_in_steps(mean, OUTPUT_BITS - MEAN_SHIFT[group], index), scale_in_steps(log2, index))

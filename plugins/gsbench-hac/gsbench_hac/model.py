@@ -81,7 +81,7 @@ class HacModel(AnchorModel):
 
     def useless(self) -> Tensor:
         """Anchors without a live offset, bool [N]."""
-        return (logistic(self._mask) <= LIVE).all(dim=1)
+        return ~self.live_offsets().any(dim=1)
 
     # Scheduled tasks.
 
@@ -105,12 +105,18 @@ class HacModel(AnchorModel):
         margin = (high - low + 4) // 5
         self.low = (low - margin).tolist()
         self.extent = (high - low + 2 * margin).clamp_min(1).tolist()
-        self.context.start({group: self._values(group).flatten(1) for group in GROUPS})
+        self.context.start({group: self.values_of(group).flatten(1) for group in GROUPS})
 
-    def _values(self, group: str) -> Tensor:
-        """All anchors' values of a group, as they are quantized."""
-        values: Tensor = self.tensors()[group]
+    @torch.no_grad()
+    def values_of(self, group: str) -> Tensor:
+        """All anchors' values of a group, as they are quantized, detached."""
+        values: Tensor = self.tensors()[group].detach()
         return values.exp() if group == "scales" else values
+
+    @torch.no_grad()
+    def live_offsets(self) -> Tensor:
+        """Which offsets live, bool [N, K]."""
+        return logistic(self._mask) > LIVE
 
     def points(self, voxels: Tensor) -> Tensor:
         """Where voxels [n, 3] lie in the box, int32 [n, 3] in 0..extent; those outside are moved to its surface."""

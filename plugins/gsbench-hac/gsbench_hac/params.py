@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from gsbench import UsageError, schedule_field, setting
 from gsbench.training.anchors import AnchorModelParams, AnchorParams
@@ -85,6 +86,16 @@ class HacParams(AnchorParams):
                 raise UsageError(
                     f"{name} = {getattr(self, name)!r}: expected a positive number (the decay is exponential)"
                 )
+
+    def scaled(self, iterations: int) -> Self:
+        """As in the base class; the shortest runs, too, end with a step that has the context."""
+        factor = iterations / self.iterations
+        last = max(0, iterations - 1)
+        early = {
+            name: min(last, max(0, round(getattr(self, name) * factor)))
+            for name in ("noise_from_iter", "rate_from_iter")
+        }
+        return replace(super(HacParams, replace(self, noise_from_iter=0, rate_from_iter=0)).scaled(iterations), **early)
 
     def adjustment_steps(self) -> Iterable[int]:
         """The steps at which anchors grow and are pruned."""
