@@ -14,6 +14,9 @@ import pytest
 # Before torch loads OpenMP, for the reason that gsbench.bench.job gives.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Whether this machine has the weights of LPIPS must not decide what tests see; those that need some bring their own.
+os.environ["GSBENCH_WEIGHTS"] = str(Path(__file__).with_name("no-weights"))
+
 # A shell starts what it puts into the background with interrupts ignored, and children inherit that; the processes that
 # tests interrupt must not.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

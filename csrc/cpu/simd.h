@@ -174,6 +174,35 @@ GSB_INLINE Lanes scale_by_power(Lanes p, Lanes e) {
 }
 #endif
 
+#if GSB_LANES == 16
+// Rows become columns.
+GSB_INLINE void transpose(Lanes rows[16]) {
+  __m512 pairs[16], fours[16], eights[16];
+  for (int i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_ps(rows[i].v, rows[i + 1].v);
+    pairs[i + 1] = _mm512_unpackhi_ps(rows[i].v, rows[i + 1].v);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    fours[i] = _mm512_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+    fours[i + 1] = _mm512_shuffle_ps(pairs[i], pairs[i + 2], 0xEE);
+    fours[i + 2] = _mm512_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+    fours[i + 3] = _mm512_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xEE);
+  }
+  for (int i = 0; i < 4; ++i) {
+    eights[i] = _mm512_shuffle_f32x4(fours[i], fours[i + 4], 0x88);
+    eights[i + 4] = _mm512_shuffle_f32x4(fours[i], fours[i + 4], 0xDD);
+    eights[i + 8] = _mm512_shuffle_f32x4(fours[i + 8], fours[i + 12], 0x88);
+    eights[i + 12] = _mm512_shuffle_f32x4(fours[i + 8], fours[i + 12], 0xDD);
+  }
+  for (int i = 0; i < 4; ++i) {
+    rows[i] = FloatVector(_mm512_shuffle_f32x4(eights[i], eights[i + 8], 0x88));
+    rows[i + 4] = FloatVector(_mm512_shuffle_f32x4(eights[i + 4], eights[i + 12], 0x88));
+    rows[i + 8] = FloatVector(_mm512_shuffle_f32x4(eights[i], eights[i + 8], 0xDD));
+    rows[i + 12] = FloatVector(_mm512_shuffle_f32x4(eights[i + 4], eights[i + 12], 0xDD));
+  }
+}
+#endif
+
 GSB_INLINE IntVector lane_numbers() {
 #if GSB_LANES == 16
   return IntVector{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -181,6 +210,30 @@ GSB_INLINE IntVector lane_numbers() {
   return IntVector{0, 1, 2, 3, 4, 5, 6, 7};
 #else
   return IntVector{0, 1, 2, 3};
+#endif
+}
+
+// The sum and the largest of the lanes, in an order of the instruction set's own.
+GSB_INLINE float sum_of(Lanes a) {
+#if GSB_LANES == 16
+  return _mm512_reduce_add_ps(a.v);
+#else
+  float lanes[kLanes];
+  a.store_unaligned(lanes);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int l = 0; l < width; ++l) lanes[l] += lanes[l + width];
+  }
+  return lanes[0];
+#endif
+}
+GSB_INLINE float largest_of(Lanes a) {
+#if GSB_LANES == 16
+  return _mm512_reduce_max_ps(a.v);
+#else
+  float lanes[kLanes];
+  a.store_unaligned(lanes);
+  for (int l = 1; l < kLanes; ++l) lanes[0] = lanes[l] > lanes[0] ? lanes[l] : lanes[0];
+  return lanes[0];
 #endif
 }
 
@@ -194,6 +247,13 @@ GSB_INLINE void store_sequence(uint32_t* p, uint32_t first) {
 GSB_INLINE Mask is_finite(Lanes a) {
   const Lanes zero(0.0f);
   return (a - a >= zero) & (a - a <= zero);
+}
+
+// Streaming stores pass the cache and are seen by other threads only after a fence.
+GSB_INLINE void finish_streaming() {
+#if GSB_LANES > 4
+  _mm_sfence();
+#endif
 }
 
 // 2^f on [0, 1): minimax polynomial of degree 5 (relative error 1.6e-7), by the Remez algorithm.

@@ -183,7 +183,9 @@ GSB_HD void project_shape(const Covariance<Real>& s, Projection<Real>& p) {
                    (s.xx * s.yy - s.xy * s.xy) * z * z +
                    two * ((s.xz * s.yz - s.xy * s.zz) * x * y + (s.xy * s.yz - s.xz * s.yy) * x * z +
                           (s.xy * s.xz - s.xx * s.yz) * y * z);
-  p.sharp_det = max_of(det, Real(0.0f));  // rounding may take it below
+  // Rounding may take it a little below zero; further below, the matrix is no covariance, and nothing is drawn.
+  const Real least = Real(-1e-5f) * p.sharp_xx * p.sharp_yy;
+  p.sharp_det = select(det < least, Real(-1e30f), max_of(det, Real(0.0f)));
 }
 
 // The projection of a Gaussian. Camera z below `z_floor` is taken for that.

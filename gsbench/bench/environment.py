@@ -25,7 +25,7 @@ def machine_environment(device: torch.device | str = "cpu", threads: int | None 
     """
     gpu = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
     return Environment(
-        cpu=_cpu_model(),
+        cpu=cpu_model(),
         isa=native.cpu_isa(),
         threads=torch.get_num_threads() if threads is None else threads,
         gpu=gpu,
@@ -38,7 +38,7 @@ def machine_environment(device: torch.device | str = "cpu", threads: int | None 
 
 
 @cache
-def _cpu_model() -> str:
+def cpu_model() -> str:
     """The processor's name as the system gives it."""
     with contextlib.suppress(OSError):
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)

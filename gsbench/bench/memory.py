@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +45,31 @@ def peak_gpu_bytes(device: torch.device) -> int | None:
     import torch
 
     return int(torch.cuda.max_memory_allocated(device))
+
+
+class Peaks:
+    """Peak memory of work that is done in parts: in several processes, or with something in between that does not
+    count. Measuring begins with `restart`.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._largest: dict[str, int | None] = {"peak_host_bytes": None, "peak_gpu_bytes": None}
+
+    def restart(self) -> None:
+        """Forget what was used since the last `take`."""
+        reset_peak(self._device)
+
+    def take(self) -> dict[str, int | None]:
+        """The peaks of all parts until now, in bytes: "peak_host_bytes", and "peak_gpu_bytes" (None for the CPU)."""
+        self.add({"peak_host_bytes": peak_host_bytes(), "peak_gpu_bytes": peak_gpu_bytes(self._device)})
+        return dict(self._largest)
+
+    def add(self, part: Mapping[str, int | None]) -> None:
+        """Take account of what `take` returned in another process."""
+        for name in self._largest:
+            both = [value for value in (self._largest[name], part.get(name)) if value is not None]
+            self._largest[name] = max(both, default=None)
 
 
 def usable_cores() -> int:

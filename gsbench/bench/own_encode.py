@@ -6,6 +6,7 @@ saved and read again before it is encoded, randomness is fixed by the seed, and 
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -97,6 +98,8 @@ def main(path: str) -> int:
     spec = EncodeSpec.model_validate_json(Path(path).read_bytes())
     set_threads(spec.threads)
     events = take_output()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what is printed before a crash is in the log
 
     def say(kind: str, **values: Any) -> None:
         events.write(json.dumps({"kind": kind, **values}) + "\n")

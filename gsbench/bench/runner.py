@@ -18,7 +18,7 @@ from gsbench import registry
 from gsbench.bench import keys, model_files, stages
 from gsbench.bench.capture import captured
 from gsbench.bench.environment import machine_environment
-from gsbench.bench.memory import peak_gpu_bytes, peak_host_bytes, reset_peak
+from gsbench.bench.memory import Peaks, peak_gpu_bytes, peak_host_bytes, reset_peak
 from gsbench.bench.model import EventKind, JobEvent, JobSpec
 from gsbench.bench.own_models import read_model
 from gsbench.bench.results import failed_record, ok_record, trained_record
@@ -145,15 +145,18 @@ class Job:
 
         def work(folder: Path, log: Path) -> StageOutput:
             base, progress = self.base_splats(folder), self._progress("train")
-            kept = self._checkpoints("train", keys.digest(inputs))
+            peaks = Peaks(torch.device(self.spec.device))
+            kept = self._checkpoints("train", keys.digest(inputs), peaks)
             output = stages.train(self.spec, self.scene, base, folder, progress, kept)
+            most = peaks.take()
             # What earlier parts of this training took counts, and reading and writing checkpoints does not.
             seconds = kept.earlier_seconds + (output.seconds or 0.0) - kept.overhead_seconds
             return replace(
                 output,
                 result={**output.result, "resumed": kept.resumed},
                 seconds=max(0.0, seconds),
-                **_peaks(torch.device(self.spec.device), kept.earlier),
+                peak_host_bytes=most["peak_host_bytes"],
+                peak_gpu_bytes=most["peak_gpu_bytes"],
             )
 
         return self._obtain("train", inputs, needed, work)
@@ -271,23 +274,26 @@ class Job:
         aside = folder.with_name(f"{folder.name}.base")
         return stages.decode_base(self._base.spec, artifact, decoded.result["decoded_sha256"], aside)
 
-    def _checkpoints(self, stage: str, key: str) -> CheckpointFolder:
+    def _checkpoints(self, stage: str, key: str, peaks: Peaks) -> CheckpointFolder:
         """Where a stage keeps its state. Another machine's state would not lead to the bytes that this one's does."""
         device = torch.device(self.spec.device)
         machine = machine_environment(device)
 
         def resumed(step: int, total: int) -> None:
+            peaks.add(place.earlier)
             self._say("note", stage, text=f"resuming at step {step:,} of {total:,}")
 
-        return CheckpointFolder(
+        place = CheckpointFolder(
             self.store.checkpoint_folder(stage, key),
             {"key": key, "isa": machine.isa, "gpu": machine.gpu},
             every=self.spec.checkpoint_every,
             device=device,
-            measure=lambda: _peaks(device),
+            measure=peaks.take,
+            after=peaks.restart,
             on_resume=resumed,
             on_note=lambda text: self._say("note", stage, text=text),
         )
+        return place
 
     def _find(self, stage: str, inputs: Mapping[str, Any], needed: Needed) -> StageResult | None:
         """A stage from the results folder, if it is there and what is needed of it is undamaged."""
@@ -394,13 +400,6 @@ class Job:
     def _emit_for_base(self, event: JobEvent) -> None:
         """What happens to a base happens to the job that waits for it."""
         self._emit(event.model_copy(update={"job": self.spec.id}))
-
-
-def _peaks(device: torch.device, earlier: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Peak memory until now, or that of an earlier part of the same work where that was more."""
-    now = {"peak_host_bytes": peak_host_bytes(), "peak_gpu_bytes": peak_gpu_bytes(device)}
-    both = {name: (value, (earlier or {}).get(name)) for name, value in now.items()}
-    return {name: max((v for v in values if v is not None), default=None) for name, values in both.items()}
 
 
 def _metric_inputs(names: Sequence[str]) -> dict[str, Any]:

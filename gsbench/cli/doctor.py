@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import importlib.util
+import json
 import os
 import platform
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -37,12 +42,42 @@ class Check:
     hint: str = ""
 
 
+#: Where a failure leaves everything else working.
+_NOT_ESSENTIAL: Final = frozenset({"plugin", "metric", "data set", "extra"})
+#: Optional dependencies: extra -> (module, what it is for).
+EXTRAS: Final = {
+    "undistort": (("pycolmap",), "photos of lenses with distortion"),
+    "video": (("imageio_ffmpeg",), "gsbench render -o video.mp4"),
+    "interop": (("gsplat", "gsply"), "tests against other software"),
+    "constriction": (("constriction",), "the entropy coder of this name"),
+    "torchac": (("torchac", "ninja"), "the entropy coder of this name, which compiles itself at first"),
+}
+#: With less free space than this, not even the demo scene can be kept.
+_LEAST_FREE: Final = 100_000_000
+_IMPORT_SECONDS: Final = 120
+
+#: Imports each module named by an argument, and says in a line of JSON each what came of it.
+_IMPORTER: Final = """
+import contextlib, importlib, json, os, sys
+sys.path[:] = json.loads(sys.argv[1])
+for name in sys.argv[2:]:
+    problem = None
+    with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            problem = f"{type(error).__name__}: {error}"
+    print(json.dumps([name, problem]), flush=True)
+"""
+
+
 @click.command("doctor", short_help="Say what works on this machine, and what to do about the rest.")
 @json_option
 def command(as_json: bool) -> int:
-    """Say what works on this machine: backends, CUDA, LPIPS weights, coders, plugins.
+    """Say what works on this machine: versions, instruction sets, CUDA, rasterizers, coders, metrics and their weights,
+    data sets, plugins, isolation, optional extras, the cache.
 
-    Exit code 1 if something is broken; what is merely not there is fine.
+    Exit code 1 if something essential is broken; what is merely not there is fine.
     """
     with without_warnings("gsbench"):
         checks = run_checks()
@@ -57,7 +92,7 @@ def command(as_json: bool) -> int:
                 rows.append(Row(["", "", f"-> {check.hint}"], color))
         columns = [Column("check", "<"), Column("status", "<"), Column("detail", "<"), Column("", "<")]
         click.echo(text_table(columns, rows, table_width()))
-    return 1 if any(check.status == "failed" for check in checks) else 0
+    return 1 if any(check.status == "failed" and check.name not in _NOT_ESSENTIAL for check in checks) else 0
 
 
 def run_checks() -> list[Check]:
@@ -109,8 +144,13 @@ def _packages() -> Iterable[Check]:
 
 
 def _processor() -> Iterable[Check]:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Check("processor", "ok", f"{usable} usable of {os.cpu_count()} cores, {platform.machine()}")
+    from gsbench.bench.environment import cpu_model
+    from gsbench.bench.memory import available_bytes, usable_cores
+
+    free = available_bytes()
+    memory = "" if free is None else f", {free / 2**30:.1f} GiB of memory free"
+    cores = f"{usable_cores()} usable of {os.cpu_count()} cores"
+    yield Check("processor", "ok", f"{cpu_model()}, {platform.machine()}, {cores}{memory}")
 
 
 def _torch() -> Iterable[Check]:
@@ -122,7 +162,18 @@ def _torch() -> Iterable[Check]:
 def _native() -> Iterable[Check]:
     from gsbench import native
 
-    yield Check("native library", "ok", f"build {native.build_id()}, {native.cpu_isa()}, {native.library_path()}")
+    yield Check("native library", "ok", f"build {native.build_id()}, {native.library_path()}")
+    chosen = native.cpu_isa()
+    usable = []
+    try:
+        for name in ("baseline", "avx2", "avx512"):
+            with contextlib.suppress(ValueError):
+                native.set_cpu_isa(name)
+                usable.append(name)
+    finally:
+        native.set_cpu_isa(chosen)
+    why = ", as GSBENCH_ISA says" if os.environ.get("GSBENCH_ISA", "auto") != "auto" else ""
+    yield Check("instruction set", "ok", f"{chosen}{why}; usable here: {', '.join(usable)}")
 
 
 def _cuda() -> Iterable[Check]:
@@ -189,14 +240,78 @@ def _rasterizers() -> Iterable[Check]:
 
 
 def _metrics() -> Iterable[Check]:
+    """The metrics of a run, then the others."""
+    from gsbench import registry
+    from gsbench.hooks import load_plugins
     from gsbench.metrics import DEFAULT_METRICS, unavailable
 
-    for name in DEFAULT_METRICS:
+    load_plugins()
+    for name in dict.fromkeys([*DEFAULT_METRICS, *registry.metrics]):
         reason = unavailable(name)
         if reason is None:
             yield Check("metric", "ok", name)
         else:
             yield Check("metric", "missing", f"{name}: {reason}", "its column stays empty; everything else works")
+
+
+def _data() -> Iterable[Check]:
+    """The folder of the data sets, and how much of each is there."""
+    from gsbench.fetch import data_root, dataset_folder, load_catalog
+    from gsbench.scenes.datasets import FETCHED
+
+    root = data_root()
+    yield Check("data root", "ok", f"{root} ({_free(root)})" if root.is_dir() else f"{root} (not there yet)")
+    catalog = load_catalog()
+    for spec in FETCHED:
+        there = [scene for scene in spec.scenes if dataset_folder(spec.name, scene).is_dir()]
+        detail = f"{spec.name}: {len(there)} of {len(spec.scenes)} scenes"
+        if len(there) == len(spec.scenes):
+            yield Check("data set", "ok", detail)
+            continue
+        known = catalog.datasets.get(spec.name)
+        hint = f"gsbench fetch {spec.name}"
+        if known is not None and known.manual:
+            hint = f"place it by hand: {known.manual}"
+        if there:
+            yield Check("data set", "ok", f"{detail} ({', '.join(there)})", hint)
+        else:
+            yield Check("data set", "missing", detail, hint)
+
+
+def _extras() -> Iterable[Check]:
+    """Whether optional dependencies import, in a process of their own: a crash there is none here."""
+    modules = [module for names, _ in EXTRAS.values() for module in names]
+    found = _imports([module for module in modules if importlib.util.find_spec(module) is not None])
+    for extra, (names, purpose) in EXTRAS.items():
+        absent = [name for name in names if name not in found]
+        broken = [f"{name}: {found[name]}" for name in names if found.get(name) is not None]
+        if broken:
+            yield Check("extra", "failed", f"{extra}: {'; '.join(broken)}", "reinstall it")
+        elif absent:
+            detail = f"{extra}: {', '.join(absent)} not installed; for {purpose}"
+            yield Check("extra", "missing", detail, f"pip install 'gsbench-core[{extra}]'")
+        else:
+            yield Check("extra", "ok", f"{extra}: {', '.join(names)}; for {purpose}{_ffmpeg(extra)}")
+
+
+def _imports(modules: Sequence[str]) -> dict[str, str | None]:
+    """Module -> why it does not import, None if it does."""
+    command = [sys.executable, "-c", _IMPORTER, json.dumps([entry or str(Path.cwd()) for entry in sys.path])]
+    try:
+        done = subprocess.run([*command, *modules], capture_output=True, text=True, timeout=_IMPORT_SECONDS)
+        lines, ended = done.stdout.splitlines(), f"importing it ended Python with status {done.returncode}"
+    except subprocess.TimeoutExpired:
+        lines, ended = [], f"importing takes more than {_IMPORT_SECONDS} s"
+    told: dict[str, str | None] = dict(json.loads(line) for line in lines)
+    return {module: told.get(module, ended) for module in modules}
+
+
+def _ffmpeg(extra: str) -> str:
+    if extra != "video":
+        return ""
+    from gsbench.formats.video import find_ffmpeg
+
+    return f", by {find_ffmpeg()}"
 
 
 def _coders() -> Iterable[Check]:
@@ -216,14 +331,26 @@ def _coders() -> Iterable[Check]:
 
 
 def _isolation() -> Iterable[Check]:
+    """What keeps decoders from everything but their artifact; the audit hook is part of Python."""
+    from gsbench.bench.isolation import ISOLATION_VARIABLE, choose_isolation
     from gsbench.bench.sealed import namespaces_unavailable
+    from gsbench.native.linux import landlock_version
 
+    forced = f", as {ISOLATION_VARIABLE} says" if os.environ.get(ISOLATION_VARIABLE) else ""
+    yield Check("isolation", "ok", f"decoders run under {choose_isolation()}{forced}; records say so")
     reason = namespaces_unavailable()
     if reason is None:
-        yield Check("isolation", "ok", "decoding runs in user and network namespaces")
+        yield Check("isolation", "ok", "namespaces: user, mount, network, PID and IPC")
     else:
-        detail = f"no namespaces ({reason}); decoding is watched by an audit hook instead, and records say so"
-        yield Check("isolation", "missing", detail)
+        yield Check("isolation", "missing", f"namespaces: {reason}")
+    version = landlock_version() if sys.platform.startswith("linux") else 0
+    if version:
+        yield Check("isolation", "ok", f"Landlock: version {version}")
+    else:
+        yield Check(
+            "isolation", "missing", "Landlock: the kernel has none; native code is then watched by nothing else"
+        )
+    yield Check("isolation", "ok", "audit hook: always there")
 
 
 def _cache() -> Iterable[Check]:
@@ -237,7 +364,13 @@ def _cache() -> Iterable[Check]:
     except OSError as error:
         yield Check("cache", "failed", f"{folder}: {error.strerror}", "set GSBENCH_CACHE to a folder you can write to")
     else:
-        yield Check("cache", "ok", str(folder))
+        low = shutil.disk_usage(folder).free < _LEAST_FREE
+        hint = "make room, or set GSBENCH_CACHE to a folder that has it" if low else ""
+        yield Check("cache", "failed" if low else "ok", f"{folder} ({_free(folder)})", hint)
+
+
+def _free(folder: Path) -> str:
+    return f"{shutil.disk_usage(folder).free / 1e9:.1f} GB free"
 
 
 _CHECKS: Final[dict[str, Callable[[], Iterable[Check]]]] = {
@@ -253,5 +386,7 @@ _CHECKS: Final[dict[str, Callable[[], Iterable[Check]]]] = {
     "metric": _metrics,
     "entropy coder": _coders,
     "plugin": _plugins,
+    "extra": _extras,
+    "data root": _data,
     "cache": _cache,
 }

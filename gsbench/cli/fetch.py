@@ -14,7 +14,7 @@ from gsbench.cli.options import names
 from gsbench.cli.output import json_option, print_json, table_width
 from gsbench.cli.progress import Display, display
 from gsbench.cli.tables import MISSING, Column, Row, text_table
-from gsbench.errors import UsageError, VerificationError
+from gsbench.errors import StoreError, UsageError, VerificationError
 
 if TYPE_CHECKING:
     from gsbench.fetch.options import Outcome
@@ -149,6 +149,9 @@ def _end(outcome: Outcome) -> str:
     return f"{_STATUS[outcome.status]}, {outcome.bytes / 1e6:,.1f} MB in {outcome.files:,} files"
 
 
+_STATUS_COLORS: Final = {
+    "fetched": "green", "by hand": "green", "incomplete": "yellow", "changed": "red", "damaged": "red",
+}  # fmt: skip
 _STATUS: Final = {"fetched": "fetched", "present": "there already"}
 
 
@@ -228,15 +231,20 @@ def _look(scenes: Iterable[Target]) -> Iterator[_There]:
         dataset = load_catalog().datasets[target.dataset]
         archive = dataset.archive(target.scene)
         folder = dataset_folder(target.dataset, target.scene)
-        record = read_record(folder)
         files = size = 0
         note = "" if archive is not None else f"to be placed by hand: gsbench fetch {target} says how"
-        if not folder.is_dir():
+        try:
+            record = read_record(folder)
+            there = folder.is_dir()
+            missing = [] if record is None or not there else missing_files(folder, record)
+        except (StoreError, OSError) as error:
+            yield _There(str(target), dataset.title, "damaged", folder, 0, 0, None, dataset.terms, str(error))
+            continue
+        if not there:
             status = "absent"
         elif record is None:
             status = "by hand"
         else:
-            missing = missing_files(folder, record)
             status, files, size = "incomplete" if missing else "fetched", len(record.files), record.bytes
             note = f"{len(missing)} files are missing" if missing else ""
             if record.images is not None:
@@ -276,7 +284,7 @@ def _list(scenes: Sequence[Target], lpips: bool, as_json: bool) -> int:
     rows = []
     for there in found:
         about = MISSING if there.about is None else f"{there.about / 1e6:,.0f}"
-        color = {"fetched": "green", "by hand": "green", "incomplete": "yellow", "changed": "red"}.get(there.status)
+        color = _STATUS_COLORS.get(there.status)
         rows.append(Row([there.target, there.status, *_sizes(there.files, there.bytes), about, there.note], color))
     click.echo(text_table(columns, rows, table_width()))
     click.echo(f"\nData sets lie in {data_root()} (set GSBENCH_DATA to change that). Their terms of use:")
@@ -291,10 +299,10 @@ def _verify(scenes: Sequence[Target], lpips: bool, everything: bool, quiet: bool
     from gsbench.fetch.record import check_files, read_record
 
     found: list[_There] = []
-    with display(len(scenes) + lpips, quiet) as shown:
-        for there in [*_look(scenes), *([_look_at_lpips()] if lpips else [])]:
-            if everything and there.status == "absent":
-                continue
+    looked = [*_look(scenes), *([_look_at_lpips()] if lpips else [])]
+    looked = [there for there in looked if not (everything and there.status == "absent")]
+    with display(len(looked), quiet) as shown:
+        for there in looked:
             checked = there
             if there.target != "lpips" and there.status in ("fetched", "incomplete"):
                 progress = Shown(there.target, shown)
@@ -313,7 +321,7 @@ def _verify(scenes: Sequence[Target], lpips: bool, everything: bool, quiet: bool
         columns = [Column("target", "<"), Column("status", "<"), Column("files"), Column("MB"), Column("note", "<")]
         rows = [Row([t.target, t.status, *_sizes(t.files, t.bytes), t.note]) for t in found]
         click.echo(text_table(columns, rows, table_width()) if rows else "Nothing is fetched yet.")
-    changed = [there.target for there in found if there.status in ("changed", "incomplete")]
+    changed = [there.target for there in found if there.status in ("changed", "incomplete", "damaged")]
     if changed:
         raise VerificationError(
             f"{', '.join(changed)}: not as fetched; gsbench fetch --force {' '.join(changed)} replaces them"

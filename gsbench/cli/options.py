@@ -95,7 +95,7 @@ def metric_option(function: F) -> F:
         multiple=True,
         callback=_flatten,
         metavar="A,B",
-        help="Metrics to compute. [default: psnr, psnr_channelwise, ssim, lpips_vgg]",
+        help="Metrics to compute. [default: psnr, psnr_channelwise, ssim, lpips_vgg, lpips_vgg_raw, lpips_alex]",
     )(function)
 
 

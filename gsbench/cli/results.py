@@ -99,12 +99,17 @@ def _scene(record: Record) -> str:
 
 
 def _footnotes(records: Sequence[Record]) -> list[str]:
-    """Why a column shows a dash, once per reason."""
+    """Why a column shows a dash, once per reason, and which models of the user's own were started from."""
     found = {}
     for record in records:
         for title, (metric, _) in METRICS.items():
             if metric in record.reasons and record.metrics.get(metric) is None:
                 found[title, record.reasons[metric]] = f"{MISSING} {title}: {record.reasons[metric]}"
+        if record.base is not None and record.base.own:
+            line = (
+                f"{record.method} on {_scene(record)} starts from {record.base.name}, sha256 {record.base.sha256[:16]}"
+            )
+            found["base", line] = line
     return list(found.values())
 
 

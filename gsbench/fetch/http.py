@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
-from gsbench import __version__
 from gsbench.errors import FetchError
 
 #: Seconds that a connection may be silent.
@@ -68,7 +67,7 @@ class Validators:
         return any(mine and theirs and mine != theirs for mine, theirs in pairs)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reply:
     """An answer with content.
 
@@ -78,24 +77,31 @@ class Reply:
         length: bytes of this answer's body, None if not stated.
         validators: of the file.
         body: to be read with `read_some`.
+        received: bytes of the body so far.
     """
 
     partial: bool
     total: int | None
     length: int | None
     validators: Validators
-    body: IO[bytes]
+    body: http.client.HTTPResponse
+    received: int = 0
 
     def read_some(self, size: int) -> bytes:
-        """Up to `size` bytes; none at the end of the body, which may be too early: compare with `length`.
+        """What has come, up to `size` bytes; none at the body's end, which may be too early: compare with `length`.
 
         Raises:
             TransientError: if the connection breaks or is silent for too long.
         """
+        if self.length is not None:
+            size = min(size, self.length - self.received)
         try:
-            return self.body.read(size)
+            # read() would wait until all `size` bytes are there, and lose them if the connection breaks meanwhile.
+            content = self.body.read1(size) if size else b""
         except _NETWORK_ERRORS as error:
             raise TransientError(describe(error)) from error
+        self.received += len(content)
+        return content
 
 
 @contextlib.contextmanager
@@ -121,7 +127,7 @@ def request(
         FetchError: for failures that will not (no such file, no permission, a bad certificate, a bad address).
     """
     check_url(url)
-    headers = {"User-Agent": f"gsbench/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
+    headers = {"User-Agent": "gsbench", "Accept": "*/*", "Accept-Encoding": "identity"}
     if start or end is not None:
         headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         if condition:

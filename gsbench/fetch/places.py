@@ -1,4 +1,4 @@
-"""Where fetched files lie: below $GSBENCH_DATA for data sets, below $GSBENCH_CACHE for weights."""
+"""Where fetched files lie: data sets below $GSBENCH_DATA, weights below $GSBENCH_WEIGHTS, or both in the cache."""
 
 from __future__ import annotations
 
@@ -60,5 +60,9 @@ def require_scene(dataset: str, scene: str) -> Path:
 
 
 def lpips_folder() -> Path:
-    """The folder of the LPIPS weights. It need not exist."""
-    return cache_root() / "weights" / "lpips"
+    """The folder of the LPIPS weights: ``lpips/`` in $GSBENCH_WEIGHTS, else in ``weights/`` of the cache folder.
+
+    It need not exist.
+    """
+    named = os.environ.get("GSBENCH_WEIGHTS")
+    return (Path(named).expanduser() if named else cache_root() / "weights") / "lpips"

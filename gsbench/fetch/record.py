@@ -72,7 +72,9 @@ def read_record(folder: Path) -> SceneRecord | None:
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror or error}") from error
     except (ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"{path} is not the record of a fetched scene ({error}); remove it and fetch again") from error
+        raise StoreError(
+            f"{path} is not the record of a fetched scene ({error}); gsbench fetch --force replaces the scene"
+        ) from error
 
 
 def write_record(folder: Path, record: SceneRecord) -> None:

@@ -16,7 +16,7 @@ from gsbench.fetch.download import Progress
 from gsbench.fetch.options import FetchOptions, Outcome
 from gsbench.fetch.place import put_files, put_folder, temporary_folder
 from gsbench.fetch.places import data_root, dataset_folder
-from gsbench.fetch.record import SceneRecord, missing_files, read_record, write_record
+from gsbench.fetch.record import SceneRecord, missing_files, read_record, record_path, write_record
 from gsbench.fetch.source import Source, check_space
 from gsbench.fetch.targets import Target
 from gsbench.fetch.unpack import FileRecord, Member, find_folder, select, unpack
@@ -127,6 +127,9 @@ def _fetch(target: Target, source: Source, options: FetchOptions, catalog: Catal
         except StoreError as error:
             errors.append(error)
             break
+        except OSError as error:  # a folder without permission, a disk that fails
+            errors.append(StoreError(f"{folder}: {error.strerror or error}"))
+            break
     return Outcome(str(target), "failed", folder, error=errors[-1])
 
 
@@ -139,8 +142,13 @@ def _fetch_from(
     catalog: Catalog,
     progress: Progress,
 ) -> Outcome:
-    before = read_record(folder)
-    if before is None and folder.exists():
+    try:
+        before = read_record(folder)
+    except StoreError:
+        if not options.force:
+            raise
+        before = None
+    if before is None and folder.exists() and not record_path(folder).exists():
         raise StoreError(f"{folder} was not fetched by gsbench, so it is not replaced; move it away first")
     images = options.images
     keep: dict[str, FileRecord] = {}

@@ -42,7 +42,7 @@ def fetch_lpips(options: FetchOptions, catalog: Catalog, progress: Progress) -> 
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StoreError(
-            f"{folder} cannot be used: {reason}; expected a folder that can be written, set GSBENCH_CACHE to one"
+            f"{folder} cannot be used: {reason}; expected a folder that can be written, set GSBENCH_WEIGHTS to one"
         ) from error
     try:
         for file in needed:

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from gsbench.metrics.image import psnr as psnr
     from gsbench.metrics.image import psnr_channelwise as psnr_channelwise
     from gsbench.metrics.image import ssim as ssim
+    from gsbench.metrics.lpips import lpips_alex as lpips_alex
+    from gsbench.metrics.lpips import lpips_vgg as lpips_vgg
+    from gsbench.metrics.lpips import lpips_vgg_raw as lpips_vgg_raw
 
 _EXPORTS: Final = {
+    "lpips_alex": "gsbench.metrics.lpips",
+    "lpips_vgg": "gsbench.metrics.lpips",
+    "lpips_vgg_raw": "gsbench.metrics.lpips",
     "psnr": "gsbench.metrics.image",
     "psnr_channelwise": "gsbench.metrics.image",
     "ssim": "gsbench.metrics.image",
@@ -29,6 +35,9 @@ __all__ = [
     "compute_metrics",
     "core_metrics",
     "find_metric",
+    "lpips_alex",
+    "lpips_vgg",
+    "lpips_vgg_raw",
     "measure",
     "psnr",
     "psnr_channelwise",

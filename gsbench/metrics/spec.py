@@ -11,7 +11,7 @@ from gsbench.errors import PluginError
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_]*")
 
 #: What is scored when nobody asks for something else.
-DEFAULT_METRICS: Final = ("psnr", "psnr_channelwise", "ssim", "lpips_vgg")
+DEFAULT_METRICS: Final = ("psnr", "psnr_channelwise", "ssim", "lpips_vgg", "lpips_vgg_raw", "lpips_alex")
 
 
 class UndefinedMetricError(Exception):
@@ -81,8 +81,22 @@ def core_metrics() -> list[MetricSpec]:
         MetricSpec(
             name="lpips_vgg",
             target="gsbench.metrics.lpips:lpips_vgg",
-            summary="LPIPS with VGG features, inputs in [-1, 1]",
+            summary="LPIPS of the 8-bit render, VGG features, inputs in [-1, 1] (its authors' definition)",
             higher_is_better=False,
-            availability="gsbench.metrics.lpips:unavailable_reason",
+            availability="gsbench.metrics.lpips:vgg_unavailable",
+        ),
+        MetricSpec(
+            name="lpips_vgg_raw",
+            target="gsbench.metrics.lpips:lpips_vgg_raw",
+            summary="LPIPS of the 8-bit render, VGG features, inputs in [0, 1] (the original 3DGS code)",
+            higher_is_better=False,
+            availability="gsbench.metrics.lpips:vgg_unavailable",
+        ),
+        MetricSpec(
+            name="lpips_alex",
+            target="gsbench.metrics.lpips:lpips_alex",
+            summary="LPIPS of the 8-bit render, AlexNet features, inputs in [-1, 1]",
+            higher_is_better=False,
+            availability="gsbench.metrics.lpips:alex_unavailable",
         ),
     ]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 
-def pointer(
-    name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int], device: str = "cpu"
-) -> ctypes.c_void_p:
+def pointer(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int], device: str = "cpu") -> int:
     """The address of `tensor`'s data, after checking that it is what native code expects.
 
     Raises:
@@ -22,8 +19,8 @@ def pointer(
         raise ValueError(f"{name}: expected a tensor on {device}, got one on {tensor.device}")
     if tensor.dtype != dtype:
         raise ValueError(f"{name}: expected {dtype}, got {tensor.dtype}")
-    if tuple(tensor.shape) != tuple(shape):
+    if tensor.shape != tuple(shape):
         raise ValueError(f"{name}: expected shape {list(shape)}, got {list(tensor.shape)}")
     if not tensor.is_contiguous():
         raise ValueError(f"{name}: expected a contiguous tensor, got strides {list(tensor.stride())}")
-    return ctypes.c_void_p(tensor.data_ptr())
+    return tensor.data_ptr()

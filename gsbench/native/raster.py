@@ -7,6 +7,7 @@ what passes between them; inputs and results belong to the caller.
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -17,7 +18,7 @@ from torch import Tensor
 from gsbench.native import _abi
 from gsbench.native._check import pointer
 from gsbench.native._library import call
-from gsbench.native._pool import Lease
+from gsbench.native._pool import Lease, empty_result
 
 #: Floats in the gradient row of a pair of a Gaussian and a tile, and in its row of statistics.
 _ROW_FLOATS: Final = 16
@@ -135,8 +136,8 @@ class InputGradients(NamedTuple):
     viewmats: Tensor | None
 
 
-def _addresses(tensors: Mapping[str, Tensor | None]) -> dict[str, ctypes.c_void_p]:
-    return {name: ctypes.c_void_p(tensor.data_ptr()) for name, tensor in tensors.items() if tensor is not None}
+def _addresses(tensors: Mapping[str, Tensor | None]) -> dict[str, int]:
+    return {name: tensor.data_ptr() for name, tensor in tensors.items() if tensor is not None}
 
 
 def _options(inputs: InputTensors, settings: RasterSettings) -> _abi.RasterOptions:
@@ -159,7 +160,7 @@ def _options(inputs: InputTensors, settings: RasterSettings) -> _abi.RasterOptio
     )
 
 
-def _input_pointers(inputs: InputTensors) -> dict[str, ctypes.c_void_p]:
+def _input_pointers(inputs: InputTensors) -> dict[str, int]:
     n, c, f32 = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0]), torch.float32
     fields = {
         "means": pointer("means", inputs.means, f32, (n, 3)),
@@ -191,26 +192,34 @@ class Rasterizer:
         self._sizes = self._get_sizes()
         # Buffers that outlive a stage, by field of gsb_raster_buffers.
         self._kept: dict[str, Tensor] = {}
+        self._buffers = _abi.RasterBuffers()
         self._lease = Lease()
         self._scratch_floats = 0
         self._slots = 0
+        self._most_pairs = 0  # the largest pair bound of a camera
 
     def _get_sizes(self) -> _abi.RasterSizes:
         sizes = _abi.RasterSizes()
         call("gsb_raster_get_sizes", ctypes.byref(self._options), ctypes.byref(sizes))
         return sizes
 
-    def _call(
-        self, stage: str, fields: dict[str, ctypes.c_void_p], *extra: object, scratch_floats: int | None = None
-    ) -> None:
-        floats = self._scratch_floats if scratch_floats is None else scratch_floats
-        buffers = _abi.RasterBuffers(**_addresses(self._kept), **fields, scratch_floats=floats)
-        call(f"gsb_raster_{stage}", ctypes.byref(self._options), ctypes.byref(buffers), *extra)
+    def _keep(self, **tensors: Tensor) -> None:
+        """Buffers that later stages use too."""
+        self._kept.update(tensors)
+        for name, tensor in tensors.items():
+            setattr(self._buffers, name, tensor.data_ptr())
 
-    @property
-    def _most_pairs(self) -> int:
-        """The largest pair bound of a camera."""
-        return int(self._kept["entry_offsets"].diff().max()) if self._cameras else 0
+    def _call(self, stage: str, fields: dict[str, int], *extra: object, scratch_floats: int | None = None) -> None:
+        """Run a stage on the kept buffers and `fields`, which are forgotten afterwards."""
+        buffers = self._buffers
+        buffers.scratch_floats = self._scratch_floats if scratch_floats is None else scratch_floats
+        for name, address in fields.items():
+            setattr(buffers, name, address)
+        try:
+            call(f"gsb_raster_{stage}", ctypes.byref(self._options), ctypes.byref(buffers), *extra)
+        finally:
+            for name in fields:
+                setattr(buffers, name, None)
 
     def project(self, inputs: InputTensors) -> Projected:
         """Project every Gaussian for every camera.
@@ -221,27 +230,29 @@ class Rasterizer:
         n, c, sizes = self._gaussians, self._cameras, self._sizes
         capacity = c * n
         packed = self._settings.packed
-        self._kept = {
-            "records": self._lease.empty(c * sizes.records_per_camera, 16),
-            "chunk_ranks": torch.empty(c, sizes.chunks + 1, dtype=torch.int64),
-            "pair_bounds": torch.empty(c, sizes.chunks + 1, dtype=torch.int64),
-            "entry_offsets": torch.empty(c + 1, dtype=torch.int64),
-        }
+        self._keep(
+            records=self._lease.empty(c * sizes.records_per_camera, 16),
+            chunk_ranks=torch.empty(c, sizes.chunks + 1, dtype=torch.int64),
+            pair_bounds=torch.empty(c, sizes.chunks + 1, dtype=torch.int64),
+            entry_offsets=torch.empty(c + 1, dtype=torch.int64),
+        )
         slots = {
-            "means2d": torch.empty(capacity, 2),
-            "depths": torch.empty(capacity),
-            "conics": torch.empty(capacity, 3),
-            "slot_opacities": torch.empty(capacity),
-            "radii": torch.empty(capacity, 2, dtype=torch.int32),
+            "means2d": empty_result(capacity, 2),
+            "depths": empty_result(capacity),
+            "conics": empty_result(capacity, 3),
+            "slot_opacities": empty_result(capacity),
+            "radii": empty_result(capacity, 2, dtype=torch.int32),
         }
         if inputs.colors is not None:
-            slots["slot_colors"] = torch.empty(capacity, 3)
+            slots["slot_colors"] = empty_result(capacity, 3)
         if packed:
-            slots["camera_ids"] = torch.empty(capacity, dtype=torch.int64)
-            slots["gaussian_ids"] = torch.empty(capacity, dtype=torch.int64)
+            slots["camera_ids"] = empty_result(capacity, dtype=torch.int64)
+            slots["gaussian_ids"] = empty_result(capacity, dtype=torch.int64)
         self._call("project_forward", {**_input_pointers(inputs), **_addresses(slots)})
         visible = int(self._kept["chunk_ranks"][-1, -1]) if c else 0
         self._slots = visible if packed else capacity
+        bounds = self._kept["entry_offsets"].tolist()
+        self._most_pairs = max((b - a for a, b in itertools.pairwise(bounds)), default=0)
         rows = {name: tensor[: self._slots] for name, tensor in slots.items()}
         return Projected(
             rows["means2d"],
@@ -258,9 +269,11 @@ class Rasterizer:
         c, sizes, kept = self._cameras, self._sizes, self._kept
         ranks = kept["chunk_ranks"]
         most_visible = int((ranks[:, -1] - ranks[:, 0]).max()) if c else 0
-        kept["pair_ranges"] = self._lease.empty(c * sizes.records_per_camera, 2, dtype=torch.int32)
-        kept["tile_starts"] = torch.empty(c, sizes.tiles + 1, dtype=torch.int64)
-        kept["tile_entries"] = self._lease.empty(int(kept["entry_offsets"][-1]), 2, dtype=torch.int32)
+        self._keep(
+            pair_ranges=self._lease.empty(c * sizes.records_per_camera, 2, dtype=torch.int32),
+            tile_starts=torch.empty(c, sizes.tiles + 1, dtype=torch.int64),
+            tile_entries=self._lease.empty(int(kept["entry_offsets"][-1]), 2, dtype=torch.int32),
+        )
         with Lease() as lease:
             scratch = {
                 "tile_ids": lease.empty(self._most_pairs + sizes.tile_id_padding, dtype=torch.int32),
@@ -270,7 +283,7 @@ class Rasterizer:
             }
             self._call("bin", _addresses(scratch))
 
-    def _canvas_pointers(self, canvas: Canvas) -> dict[str, ctypes.c_void_p]:
+    def _canvas_pointers(self, canvas: Canvas) -> dict[str, int]:
         c, channels = self._cameras, self._options.channels or 3
         fields = {}
         if canvas.features is not None:
@@ -285,21 +298,24 @@ class Rasterizer:
     def blend(self, canvas: Canvas, *, statistics: bool = False, surface: bool = False) -> Blended:
         """Draw. `surface` asks for distortion and median_slots."""
         c, width, height, s = self._cameras, self._settings.width, self._settings.height, self._slots
-        self._options.channels = 0 if canvas.features is None else int(canvas.features.shape[1])
-        self._sizes = self._get_sizes()
+        if canvas.features is not None:
+            self._options.channels = int(canvas.features.shape[1])
+            self._sizes = self._get_sizes()
         self._bin()
         pairs = int(self._kept["entry_offsets"][-1])
-        self._kept["hit_masks"] = self._lease.empty(pairs * self._sizes.block_mask_bytes, dtype=torch.uint8)
-        self._kept["tile_hits"] = torch.empty(c, self._sizes.tiles, dtype=torch.int64)
+        self._keep(
+            hit_masks=self._lease.empty(pairs * self._sizes.block_mask_bytes, dtype=torch.uint8),
+            tile_hits=torch.empty(c, self._sizes.tiles, dtype=torch.int64),
+        )
         outputs: dict[str, Tensor] = {
-            "image": torch.empty(c, height, width, self._options.channels or 3),
-            "alpha": torch.empty(c, height, width, 1),
+            "image": empty_result(c, height, width, self._options.channels or 3),
+            "alpha": empty_result(c, height, width, 1),
         }
         if surface:
-            outputs["distortion"] = torch.empty(c, height, width, 1)
-            outputs["median_slots"] = torch.empty(c, height, width, dtype=torch.int64)
+            outputs["distortion"] = empty_result(c, height, width, 1)
+            outputs["median_slots"] = empty_result(c, height, width, dtype=torch.int64)
         if statistics:
-            outputs.update({name: torch.empty(s, dtype=dtype) for name, dtype in STATISTICS.items()})
+            outputs.update({name: empty_result(s, dtype=dtype) for name, dtype in STATISTICS.items()})
         scratch_floats = ctypes.c_int64()
         with Lease() as lease:
             per_thread = self._sizes.forward_scratch_floats
@@ -317,7 +333,7 @@ class Rasterizer:
             {name: outputs[name] for name in STATISTICS if name in outputs},
         )
 
-    def _backward_scratch(self, lease: Lease) -> dict[str, ctypes.c_void_p]:
+    def _backward_scratch(self, lease: Lease) -> dict[str, int]:
         return _addresses(
             {
                 "gradient_rows": lease.empty(self._most_pairs * _ROW_FLOATS),
@@ -340,13 +356,13 @@ class Rasterizer:
         c, width, height, s = self._cameras, self._settings.width, self._settings.height, self._slots
         channels, f32 = self._options.channels or 3, torch.float32
         grads = {
-            "grad_means2d": torch.empty(s, 2),
-            "grad_conics": torch.empty(s, 3),
-            "grad_slot_colors": torch.empty(s, channels),
-            "grad_slot_opacities": torch.empty(s),
+            "grad_means2d": empty_result(s, 2),
+            "grad_conics": empty_result(s, 3),
+            "grad_slot_colors": empty_result(s, channels),
+            "grad_slot_opacities": empty_result(s),
         }
         if absolute:
-            grads["grad_means2d_abs"] = torch.empty(s, 2)
+            grads["grad_means2d_abs"] = empty_result(s, 2)
         fields = self._canvas_pointers(canvas)
         fields["grad_image"] = pointer("gradient of the image", grad_image, f32, (c, height, width, channels))
         if grad_alpha is not None:
@@ -354,7 +370,7 @@ class Rasterizer:
         if grad_distortion is not None:
             shape = (c, height, width, 1)
             fields["grad_distortion"] = pointer("gradient of distortion", grad_distortion, f32, shape)
-            grads["grad_depths"] = torch.empty(s)
+            grads["grad_depths"] = empty_result(s)
         with Lease() as lease:
             self._call("blend_backward", {**fields, **_addresses(grads), **self._backward_scratch(lease)})
         return SlotGradients(
@@ -376,7 +392,7 @@ class Rasterizer:
         per_camera = (c,) if separate_cameras else ()
 
         def like(tensor: Tensor | None, apart: bool = True) -> Tensor | None:
-            return None if tensor is None else torch.empty(*(per_camera if apart else ()), *tensor.shape)
+            return None if tensor is None else empty_result(*(per_camera if apart else ()), *tensor.shape)
 
         colors = inputs.colors if slots.features is not None else None
         with_covars = inputs.covars is not None
@@ -422,7 +438,7 @@ class Rasterizer:
         Raises:
             ValueError: if the inputs have covars.
         """
-        result = torch.empty(self._slots, FISHER_VALUES)
+        result = empty_result(self._slots, FISHER_VALUES)
         fields = {**_input_pointers(inputs), **self._canvas_pointers(canvas), **_addresses({"fisher": result})}
         with Lease() as lease:
             self._call("fisher", {**fields, **self._backward_scratch(lease)})

@@ -1,7 +1,8 @@
 """The rasterizer: one call, several backends."""
 
-from gsbench.raster.api import Gaussians, RenderOptions, RenderOutput, rasterization, render, render_cameras, visible
-from gsbench.raster.backend import OUTPUTS, Backend, RasterInputs, get_backend
+from gsbench.raster.api import RenderOutput, rasterization, render, render_cameras, visible
+from gsbench.raster.backend import Backend, RasterInputs, get_backend
+from gsbench.raster.types import OUTPUTS, Gaussians, RenderOptions
 
 __all__ = [
     "OUTPUTS",

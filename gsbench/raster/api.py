@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from gsbench.native import raster as native
-from gsbench.raster.backend import OUTPUTS, RENDER_MODES, RasterInputs, RenderMode, get_backend
+from gsbench.raster.backend import RasterInputs, get_backend
+from gsbench.raster.types import OUTPUTS, RENDER_MODES, Gaussians, RenderMode, RenderOptions
 from gsbench.splats import Camera, Splats
 from gsbench.splats.camera import FAR, NEAR
 
@@ -28,66 +29,6 @@ _UNSUPPORTED: Final[dict[str, Any]] = {
     "rolling_shutter": None,
     "viewmats_rs": None,
 }
-
-
-@dataclass(frozen=True)
-class Gaussians:
-    """N Gaussians as they are drawn: activated values, float32.
-
-    Fields:
-        means: [N, 3], scene units.
-        opacities: [N] in [0, 1].
-        colors: [N, D] or [C, N, D]; with `sh_degree`, spherical harmonics [N, K, 3] or [C, N, K, 3]; None if none are
-            drawn.
-        quats, scales: [N, 4] wxyz (normalized inside) and [N, 3] standard deviations in scene units; or
-        covars: [N, 3, 3].
-        sh_degree: degree to evaluate, 0 to 4; None for direct colors.
-    """
-
-    means: Tensor
-    opacities: Tensor
-    colors: Tensor | None
-    quats: Tensor | None = None
-    scales: Tensor | None = None
-    covars: Tensor | None = None
-    sh_degree: int | None = None
-
-    @classmethod
-    def of(cls, splats: Splats, sh_degree: int | None = None) -> Gaussians:
-        """The Gaussians of `splats`, up to an SH degree (None: all that there is). Differentiable."""
-        degree = splats.sh_degree if sh_degree is None else sh_degree
-        return cls(splats.means, splats.opacities, splats.sh, splats.quats, splats.scales, sh_degree=degree)
-
-
-@dataclass(frozen=True)
-class RenderOptions:
-    """How to draw.
-
-    Fields:
-        sh_degree: degree up to which `Splats` are evaluated; None for all that they have.
-        background: float32 [D], or [C, D] by camera; None for black.
-        near, far: scene units along the optical axis.
-        eps2d: added to the diagonal of the projected covariance, square pixels.
-        antialiased: compensate the opacity for `eps2d` (Mip-Splatting).
-        radius_clip: Gaussians of which both radii are at most this are not drawn, pixels.
-        mask: bool [H, W], or [C, H, W] by camera; False where nothing is to be drawn; None for everywhere.
-        packed, render_mode, absgrad, outputs, backend: as for `rasterization`.
-    """
-
-    sh_degree: int | None = None
-    background: Tensor | None = None
-    near: float = NEAR
-    far: float = FAR
-    eps2d: float = 0.3
-    antialiased: bool = False
-    radius_clip: float = 0.0
-    mask: Tensor | None = None
-    packed: bool = False
-    render_mode: RenderMode = "RGB"
-    absgrad: bool = False
-    outputs: Sequence[str] = ()
-    backend: str = "auto"
-
 
 _DEFAULT_OPTIONS: Final = RenderOptions()
 
@@ -193,34 +134,28 @@ def render_cameras(
     quats, scales, covars = _checked_shape(gaussians.quats, gaussians.scales, gaussians.covars, n, device)
     background, mask = options.background, options.mask
     if background is not None and colors is not None:
-        background = background if background.ndim == 2 else background.expand(c, -1)
+        background = background.expand(c, -1) if background.ndim == 1 else background
         background = _checked("backgrounds", background, (c, int(colors.shape[-1])), device)
     if mask is not None:
-        mask = mask if mask.ndim == 3 else mask.expand(c, -1, -1)
+        mask = mask.expand(c, -1, -1) if mask.ndim == 2 else mask
         mask = _checked("masks", mask, (c, int(height), int(width)), device, torch.bool)
-    inputs = RasterInputs(
+    checked = Gaussians(
         means=means,
+        opacities=_checked("opacities", gaussians.opacities, (n,), device),
+        colors=colors,
         quats=quats,
         scales=scales,
         covars=covars,
-        opacities=_checked("opacities", gaussians.opacities, (n,), device),
-        colors=colors,
+        sh_degree=gaussians.sh_degree if draws_colors else None,
+    )
+    outputs = tuple(sorted(_checked_outputs(options.outputs, covars, options.render_mode)))
+    inputs = RasterInputs(
+        gaussians=checked,
         viewmats=viewmats,
         Ks=_checked("Ks", Ks, (c, 3, 3), device),
         width=int(width),
         height=int(height),
-        sh_degree=gaussians.sh_degree if draws_colors else None,
-        backgrounds=background,
-        masks=mask,
-        near_plane=float(options.near),
-        far_plane=float(options.far),
-        eps2d=float(options.eps2d),
-        radius_clip=float(options.radius_clip),
-        antialiased=bool(options.antialiased),
-        packed=bool(options.packed),
-        render_mode=options.render_mode,
-        absgrad=bool(options.absgrad),
-        outputs=_checked_outputs(options.outputs, covars, options.render_mode),
+        options=replace(options, background=background, mask=mask, outputs=outputs),
     )
     image, alpha, meta = get_backend(options.backend, device).rasterize(inputs)
     meta.update(width=int(width), height=int(height), n_cameras=c)

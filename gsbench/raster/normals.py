@@ -6,17 +6,6 @@ import torch
 from torch import Tensor
 
 
-def _rotation_columns(quats: Tensor) -> Tensor:
-    """Rotation matrices [N, 3, 3] of quaternions wxyz [N, 4], normalized here."""
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1, eps=0.0).unbind(-1)
-    entries = (
-        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return torch.stack(entries, dim=-1).view(-1, 3, 3)
-
-
 def thinnest_axes(quats: Tensor | None, scales: Tensor | None, covars: Tensor | None) -> Tensor:
     """Unit vectors [N, 3] along the smallest scale (of equal ones the first), of either sign: a column of the rotation
     or, for covariances [N, 3, 3], the eigenvector of the smallest eigenvalue (whose gradient is infinite where two
@@ -27,8 +16,11 @@ def thinnest_axes(quats: Tensor | None, scales: Tensor | None, covars: Tensor | 
         return vectors[..., 0]
     assert quats is not None
     assert scales is not None
-    smallest = scales.detach().argmin(dim=-1)
-    return _rotation_columns(quats).gather(2, smallest[:, None, None].expand(-1, 3, 1)).squeeze(-1)
+    axes = torch.nn.functional.one_hot(scales.detach().argmin(dim=-1), 3).to(quats.dtype)
+    unit = torch.nn.functional.normalize(quats, dim=-1, eps=0.0)
+    # A unit quaternion (w, v) turns e into e + 2 (w v x e + v x (v x e)).
+    turn = torch.linalg.cross(unit[:, 1:], axes)
+    return axes + 2.0 * (unit[:, :1] * turn + torch.linalg.cross(unit[:, 1:], turn))
 
 
 def facing_normals(axes: Tensor, means: Tensor, viewmats: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from gsbench.native.raster import (
 from gsbench.raster.autograd import Blend, BlendCall, GatherRows, Project
 from gsbench.raster.backend import RasterInputs
 from gsbench.raster.normals import facing_normals, thinnest_axes
+from gsbench.raster.types import RenderMode
 
 #: Alphas below this count as this where a depth is divided by them, as in gsplat.
 _MIN_ALPHA: Final = 1e-10
@@ -39,12 +40,10 @@ class _Channels:
 
     @classmethod
     def of(cls, inputs: RasterInputs) -> _Channels:
-        colors = 0
-        if inputs.render_mode.startswith("RGB"):
-            assert inputs.colors is not None
-            colors = int(inputs.colors.shape[-1])
-        depth = inputs.render_mode != "RGB" or bool(inputs.outputs & {"depth", "expected_depth"})
-        return cls(colors, depth, "normal" in inputs.outputs)
+        drawn, options = inputs.gaussians.colors, inputs.options
+        colors = 0 if drawn is None else int(drawn.shape[-1])
+        depth = options.render_mode != "RGB" or not {"depth", "expected_depth"}.isdisjoint(options.outputs)
+        return cls(colors, depth, "normal" in options.outputs)
 
     @property
     def total(self) -> int:
@@ -52,16 +51,17 @@ class _Channels:
 
 
 def _settings(inputs: RasterInputs) -> RasterSettings:
+    options = inputs.options
     return RasterSettings(
         width=inputs.width,
         height=inputs.height,
-        near_plane=inputs.near_plane,
-        far_plane=inputs.far_plane,
-        eps2d=inputs.eps2d,
-        radius_clip=inputs.radius_clip,
-        antialiased=inputs.antialiased,
-        sh_degree=inputs.sh_degree,
-        packed=inputs.packed,
+        near_plane=options.near,
+        far_plane=options.far,
+        eps2d=options.eps2d,
+        radius_clip=options.radius_clip,
+        antialiased=options.antialiased,
+        sh_degree=inputs.gaussians.sh_degree,
+        packed=options.packed,
         threads=torch.get_num_threads(),
     )
 
@@ -70,7 +70,7 @@ class _Slots:
     """Per-projection rows of values that are given per Gaussian."""
 
     def __init__(self, inputs: RasterInputs, projected: Projected) -> None:
-        self._n, self._c = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0])
+        self._n, self._c = len(inputs.gaussians.means), len(inputs.viewmats)
         self._cameras, self._gaussians = projected.camera_ids, projected.gaussian_ids
 
     def rows(self, table: Tensor) -> Tensor:
@@ -99,28 +99,28 @@ def _features(inputs: RasterInputs, channels: _Channels, projected: Projected) -
     if channels.colors and projected.colors is not None:
         parts.append(projected.colors)
     elif channels.colors:
-        assert inputs.colors is not None
-        rows = slots.rows(inputs.colors)
+        assert inputs.gaussians.colors is not None
+        rows = slots.rows(inputs.gaussians.colors)
         if not rows.detach().isfinite().all():
             raise ValueError("colors: a row is not finite")
         parts.append(rows)
     if channels.depth:
         parts.append(projected.depths[:, None])
     if channels.normal:
-        axes = thinnest_axes(inputs.quats, inputs.scales, inputs.covars)
-        parts.append(slots.rows(facing_normals(axes, inputs.means, inputs.viewmats)))
+        g = inputs.gaussians
+        axes = thinnest_axes(g.quats, g.scales, g.covars)
+        parts.append(slots.rows(facing_normals(axes, g.means, inputs.viewmats)))
     features = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
     return features.contiguous()
 
 
 def _backgrounds(inputs: RasterInputs, channels: _Channels) -> Tensor | None:
     """Backgrounds [C, channels]: depth and normals have none."""
-    if inputs.backgrounds is None or channels.colors == 0:
+    backgrounds = inputs.options.background
+    if backgrounds is None or channels.colors == 0:
         return None
     missing = channels.total - channels.colors
-    if missing == 0:
-        return inputs.backgrounds
-    return torch.cat([inputs.backgrounds, inputs.backgrounds.new_zeros(len(inputs.backgrounds), missing)], dim=1)
+    return torch.cat([backgrounds, backgrounds.new_zeros(len(backgrounds), missing)], dim=1) if missing else backgrounds
 
 
 def _median_depth(depths: Tensor, median_slots: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ def _sensitivity(
     slots: _Slots,
 ) -> dict[str, Tensor]:
     """|sum over pixels and color channels of d color / d parameter| per parameter, [S, ...]."""
-    c = int(inputs.viewmats.shape[0])
+    c = len(inputs.viewmats)
     ones = torch.zeros(c, inputs.height, inputs.width, channels.total)
     ones[..., : channels.colors] = 1.0
     grads = rasterizer.blend_backward(canvas, ones)
@@ -156,7 +156,7 @@ def _sensitivity(
         if gradient is not None and name != "viewmats":
             rows = slots.rows(gradient.flatten(2) if gradient.ndim > 2 else gradient[..., None])
             result[name] = rows.abs().view(len(rows), *gradient.shape[2:])
-    if tensors.colors is None or inputs.sh_degree is None:
+    if tensors.colors is None or inputs.gaussians.sh_degree is None:
         result["colors"] = of_colors.abs()
     return result
 
@@ -165,17 +165,18 @@ def rasterize(
     inputs: RasterInputs, make_rasterizer: Callable[[InputTensors, RasterSettings], Rasterizer]
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Image [C, H, W, X], alpha [C, H, W, 1] and meta."""
-    n, c = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0])
+    gaussians, options = inputs.gaussians, inputs.options
+    n, c, asked = len(gaussians.means), len(inputs.viewmats), frozenset(options.outputs)
     channels = _Channels.of(inputs)
     # The projection evaluates spherical harmonics, and passes RGB along; other features are gathered afterwards.
-    projects_colors = channels.colors > 0 and (inputs.sh_degree is not None or channels.colors == 3)
+    projects_colors = channels.colors > 0 and (gaussians.sh_degree is not None or channels.colors == 3)
     tensors = InputTensors(
-        inputs.means,
-        inputs.quats,
-        inputs.scales,
-        inputs.covars,
-        inputs.opacities,
-        inputs.colors if projects_colors else None,
+        gaussians.means,
+        gaussians.quats,
+        gaussians.scales,
+        gaussians.covars,
+        gaussians.opacities,
+        gaussians.colors if projects_colors else None,
         inputs.viewmats,
         inputs.Ks,
     )
@@ -186,19 +187,18 @@ def rasterize(
 
     def shaped(rows: Tensor) -> Tensor:
         """Per-projection rows [S, ...] in the shape that gsplat gives them."""
-        return rows if inputs.packed else rows.view(c, n, *rows.shape[1:])
+        return rows if options.packed else rows.view(c, n, *rows.shape[1:])
 
     # The image depends on meta's tensors as they are, so that their gradients can be retained.
     means2d, depths = shaped(projected.means2d), shaped(projected.depths)
     conics, opacities = shaped(projected.conics), shaped(projected.opacities)
-    asked = inputs.outputs
     blend = BlendCall(
         rasterizer,
-        masks=None if inputs.masks is None else inputs.masks.view(torch.uint8),
+        masks=None if options.mask is None else options.mask.view(torch.uint8),
         statistics=not asked.isdisjoint(STATISTICS),
         surface=not asked.isdisjoint({"distortion", "median_depth"}),
     )
-    if inputs.absgrad or "grad_abs" in asked:
+    if options.absgrad or "grad_abs" in asked:
         blend.means2d, blend.grad_abs = means2d, torch.zeros_like(projected.means2d)
     image, alpha, distortion = Blend.apply(  # type: ignore[no-untyped-call]
         blend,
@@ -233,7 +233,7 @@ def rasterize(
         if "fisher" in asked:
             meta["fisher"] = shaped(_fisher(channels, rasterizer, tensors, canvas))
     meta.update(_pixel_outputs(asked, channels, image, alpha, distortion, depths.view(-1), blend.median_slots))
-    return _drawn(inputs, channels, image, alpha), alpha, meta
+    return _drawn(options.render_mode, channels, image, alpha), alpha, meta
 
 
 def _fisher(channels: _Channels, rasterizer: Rasterizer, tensors: InputTensors, canvas: Canvas) -> Tensor:
@@ -272,12 +272,14 @@ def _pixel_outputs(
     return found
 
 
-def _drawn(inputs: RasterInputs, channels: _Channels, image: Tensor, alpha: Tensor) -> Tensor:
+def _drawn(render_mode: RenderMode, channels: _Channels, image: Tensor, alpha: Tensor) -> Tensor:
     """The channels that `render_mode` names."""
     colors = image[..., : channels.colors]
-    if inputs.render_mode == "RGB":
+    if render_mode == "RGB":
         return image if channels.total == channels.colors else colors
+    if not render_mode.endswith("ED") and not channels.normal:
+        return image
     depth = image[..., channels.colors : channels.colors + 1]
-    if inputs.render_mode.endswith("ED"):
+    if render_mode.endswith("ED"):
         depth = depth / alpha.clamp_min(_MIN_ALPHA)
     return torch.cat([colors, depth], dim=-1) if channels.colors else depth

@@ -49,7 +49,9 @@ class Orbit:
 def orbit_of_cameras(cameras: Sequence[Camera]) -> Orbit:
     """Where the cameras of a capture look: at the point that is nearest to their optical axes (least squares).
 
-    Up is the mean of their own; distance and elevation are their medians; the first one is in front.
+    Up is what all their horizontal axes are across, since people hold cameras level, or the mean of what is up in the
+    images where the cameras do not turn enough to tell. Distance and elevation are the medians; the first one is in
+    front.
 
     Raises:
         UsageError: if there is none, or they have no common up.
@@ -59,10 +61,7 @@ def orbit_of_cameras(cameras: Sequence[Camera]) -> Orbit:
     centers = torch.stack([_center(camera) for camera in cameras])
     rotations = torch.stack([camera.viewmat[:3, :3].double() for camera in cameras])
     center = _nearest_to_axes(centers, rotations[:, 2])
-    up = -rotations[:, 1].mean(dim=0)
-    if float(up.norm()) < 0.1:
-        raise UsageError("the cameras have no common direction that is up; say which it is: --up X,Y,Z")
-    up = up / up.norm()
+    up = _common_up(rotations)
     arms = centers - center
     distances = arms.norm(dim=1)
     radius = float(distances.median())
@@ -310,6 +309,19 @@ def _camera(name: str, rotation: Tensor, eye: Tensor, like: Camera) -> Camera:
     viewmat[:3, :3] = rotation
     viewmat[:3, 3] = -(rotation @ eye)
     return Camera(name, viewmat.float(), like.K.float(), like.width, like.height)
+
+
+def _common_up(rotations: Tensor) -> Tensor:
+    mean = -rotations[:, 1].mean(dim=0)
+    if float(mean.norm()) < 0.1:
+        raise UsageError("the cameras have no common direction that is up; say which it is: --up X,Y,Z")
+    mean = mean / mean.norm()
+    right = rotations[:, 0]
+    values, vectors = torch.linalg.eigh(right.T @ right / len(right))
+    across: Tensor = vectors[:, 0] * (1.0 if float(vectors[:, 0] @ mean) >= 0 else -1.0)
+    # The axes must span a plane, and it must be the horizontal one: cameras held upright agree on neither.
+    level = float(values[1]) > 0.01 and float(values[0]) < 0.1 * float(values[1])
+    return across if level and float(across @ mean) > 0.5 else mean
 
 
 def _nearest_to_axes(centers: Tensor, axes: Tensor) -> Tensor:

@@ -176,7 +176,7 @@ def run_reference(case: Case) -> Outcome:
     return _references[case.key]
 
 
-def compare(ours: Outcome, theirs: Outcome, *, flips: int = 0, tolerance: float = 2e-5) -> None:
+def compare(ours: Outcome, theirs: Outcome, *, flips: int = 0, tolerance: float = 1e-4) -> None:
     """`ours`, drawn in float32, is what the reference says.
 
     Args:

@@ -12,6 +12,8 @@ from gsbench._lazy import lazy_names
 if TYPE_CHECKING:
     from gsbench.training.cameras import CameraIterator as CameraIterator
     from gsbench.training.cameras import TrainView as TrainView
+    from gsbench.training.checkpoint import Checkpoints as Checkpoints
+    from gsbench.training.checkpoint_folder import CheckpointFolder as CheckpointFolder
     from gsbench.training.model import BaseGaussianModel as BaseGaussianModel
     from gsbench.training.params import ModelParams as ModelParams
     from gsbench.training.params import OptimizationParams as OptimizationParams
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 _EXPORTS: Final = {
     "BaseGaussianModel": "gsbench.training.model",
     "CameraIterator": "gsbench.training.cameras",
+    "CheckpointFolder": "gsbench.training.checkpoint_folder",
+    "Checkpoints": "gsbench.training.checkpoint",
     "DefaultStrategy": "gsbench.training.strategies.default",
     "LossPack": "gsbench.training.results",
     "MCMCStrategy": "gsbench.training.strategies.mcmc",

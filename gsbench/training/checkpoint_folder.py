@@ -58,7 +58,9 @@ class CheckpointFolder:
         every: steps between checkpoints; 0 for none, None for one now and then, so that they cost about a hundredth
             of the time.
         device: where tensors return to that were not on the CPU.
-        measure: further values to keep with each checkpoint (JSON); those of the one that was used are in `earlier`.
+        measure: called before a state is taken; gives further values to keep with the checkpoint (JSON). Those of the
+            checkpoint that was used are in `earlier`.
+        after: called when a checkpoint has been read or written, or could not be, and that memory is free again.
         on_resume: called with (step, total) where training goes on.
         on_note: called with each note, which also goes to the log.
 
@@ -76,6 +78,7 @@ class CheckpointFolder:
         every: int | None = None,
         device: torch.device | str = "cpu",
         measure: Callable[[], Mapping[str, Any]] = dict,
+        after: Callable[[], None] = lambda: None,
         on_resume: Callable[[int, int], None] = lambda step, total: None,
         on_note: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -84,6 +87,7 @@ class CheckpointFolder:
         self._every = every
         self._device = torch.device(device)
         self._measure = measure
+        self._after = after
         self._on_resume = on_resume
         self._on_note = on_note
         self.resumed = 0
@@ -115,6 +119,8 @@ class CheckpointFolder:
             self.resumed, self.earlier_seconds, self.earlier = found.resumed + 1, found.seconds, found.measured
             self._on_resume(step, found.total)
             _log.info("resuming at step %d of %d", step, found.total)
+            del found
+            self._after()
             break
         self._last = time.perf_counter()
         self.overhead_seconds += self._last - begin
@@ -127,8 +133,10 @@ class CheckpointFolder:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)  # what is still being computed is no cost of the checkpoint
         begin = time.perf_counter()
+        seconds = self.earlier_seconds + begin - self._begun - self.overhead_seconds
+        until_now = {"seconds": seconds, "resumed": self.resumed, "measured": dict(self._measure())}
         try:
-            self._write(step, total, state())
+            self._write({"step": step, "total": total, **until_now}, state())
         except OSError as error:
             self._note(f"no checkpoint could be written: {error.strerror or error} ({self.folder}); training goes on")
         except Exception as error:
@@ -136,6 +144,7 @@ class CheckpointFolder:
             self._note(f"no checkpoints are written: the state of this training cannot be kept: {reason}")
             _log.debug("taking the state for a checkpoint", exc_info=True)
             self._every = 0
+        self._after()
         self._last = time.perf_counter()
         self._cost = self._last - begin
         self.overhead_seconds += self._cost
@@ -147,10 +156,9 @@ class CheckpointFolder:
             return time.perf_counter() - self._last >= max(AUTO_SECONDS, AUTO_SHARE * self._cost)
         return self._every > 0 and step % self._every == 0
 
-    def _write(self, step: int, total: int, state: State) -> None:
+    def _write(self, values: Mapping[str, Any], state: State) -> None:
         content = {"state": state, "random": _random_state(self._device)}
-        values, tensors = pack(content, "the training's state", root="")
-        seconds = self.earlier_seconds + time.perf_counter() - self._begun - self.overhead_seconds
+        packed, tensors = pack(content, "the training's state", root="")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove(p for p in self.folder.iterdir() if p.name.startswith(_TEMPORARY))
         temporary = self.folder / f"{_TEMPORARY}{secrets.token_hex(4)}"
@@ -162,18 +170,14 @@ class CheckpointFolder:
             header = {
                 "schema": SCHEMA,
                 "identity": self._identity,
-                "step": step,
-                "total": total,
-                "seconds": seconds,
-                "resumed": self.resumed,
-                "measured": dict(self._measure()),
+                **values,
                 "tensors": {"bytes": size, "sha256": sha256},
-                "values": values,
+                "values": packed,
             }
             (temporary / _VALUES).write_text(to_json({**header, "seal": _digest(header)}))
             _files.sync(temporary / _VALUES)
             _files.sync(temporary)
-            path = self.folder / f"{step:012d}"
+            path = self.folder / f"{values['step']:012d}"
             if path.exists():
                 self._remove([path])
             temporary.rename(path)

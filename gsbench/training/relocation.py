@@ -90,7 +90,7 @@ def draw(weights: Tensor, count: int, generator: torch.Generator | None) -> Tens
         raise ValueError(f"weights: expected finite ones, at least one of them positive, got the sum {total}")
     uniform = torch.rand(count, generator=generator, dtype=torch.float64).numpy()
     indices = np.searchsorted(cumulative, uniform * total, side="right")
-    # uniform * total may round up to the total itself; the last positive weight is where that belongs.
+    # A subnormal total may be what the product rounds to; the last positive weight is where that belongs.
     last = int(np.searchsorted(cumulative, total, side="left"))
     return torch.from_numpy(np.minimum(indices, last)).to(weights.device)
 

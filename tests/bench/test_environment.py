@@ -49,7 +49,7 @@ def test_peak_memory_is_seen_and_reset() -> None:
     """In a process of its own, whose peak nothing else moves."""
     program = """
 import torch
-from gsbench.bench.memory import peak_gpu_bytes, peak_host_bytes, reset_peak
+from gsbench.bench.memory import Peaks, peak_gpu_bytes, peak_host_bytes, reset_peak
 device = torch.device("cpu")
 before = peak_host_bytes()
 block = torch.ones(64 << 20, dtype=torch.uint8)
@@ -60,6 +60,15 @@ assert peak_host_bytes() > high - (8 << 20)  # the kernel counts in batches
 reset_peak(device)
 assert peak_host_bytes() < high - (40 << 20), "only where the kernel allows it"
 assert peak_gpu_bytes(device) is None
+peaks = Peaks(device)
+first = peaks.take()["peak_host_bytes"]
+block = torch.ones(64 << 20, dtype=torch.uint8)  # does not count
+del block
+peaks.restart()
+again = peaks.take()["peak_host_bytes"]
+assert first <= again < first + (20 << 20), (first, again)
+peaks.add({"peak_host_bytes": 1 << 50, "peak_gpu_bytes": 7})
+assert peaks.take() == {"peak_host_bytes": 1 << 50, "peak_gpu_bytes": 7}
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0 or "only where the kernel allows it" in done.stderr, done.stderr

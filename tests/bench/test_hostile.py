@@ -82,9 +82,14 @@ def one_message(text: str) -> str:
     return line
 
 
-@pytest.mark.parametrize(
-    "size", [40, pytest.param(400, marks=pytest.mark.slow), pytest.param(2000, marks=pytest.mark.slow)]
-)
+def test_a_disk_without_any_room(script: Script, mounting: list[str]) -> None:
+    done = script("mount -t tmpfs -o size=4k tmpfs $DIR && { $RUN --out $DIR/runs; echo code $?; }", mounting)
+    assert done.stdout == "code 2\n"
+    assert one_message(done.stderr).endswith(".json: No space left on device")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [24, 40, 400, 2000])
 def test_a_full_disk(script: Script, mounting: list[str], tmp_path: Path, size: int) -> None:
     """Room for nearly nothing; for a checkpoint and no model; for a model and no artifact. Then there is room."""
     done = script(

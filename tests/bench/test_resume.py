@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import shutil
 import sys
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,13 +28,15 @@ from gsbench.bench import runner
 from gsbench.bench.model import JobEvent, JobSpec, Plan
 from gsbench.bench.runner import finished_record, run_job
 from gsbench.bench.store import Store
+from gsbench.methods import Context
 from gsbench.records import Record
+from gsbench.training.checkpoint_folder import CheckpointFolder
 
 pytestmark = pytest.mark.usefixtures("unsealed")
 
 PlanOf = Callable[..., Plan]
 
-#: Densification, opacity resets and SH degrees within 24 steps.
+#: Densification, opacity resets and SH degrees within 18 steps.
 BUSY = ["busy.densify_grad_threshold=1e-7", "busy.densification_interval=3"]
 
 
@@ -104,7 +108,8 @@ class Watch:
     def look(self, event: str, arguments: tuple[Any, ...]) -> None:
         paths = [os.fsdecode(a) for a in arguments if isinstance(a, str | bytes | os.PathLike)]
         if any(path.startswith(self.within) for path in paths) and self.folder.is_dir():
-            content = hashlib.sha256(repr(tree(self.folder)).encode()).hexdigest()
+            files = {name: data for name, data in tree(self.folder).items() if not name.endswith(".log")}
+            content = hashlib.sha256(repr(files).encode()).hexdigest()
             if content not in self.taken:
                 copy = self.copies / f"{len(self.taken):03d}"
                 shutil.copytree(self.folder, copy)
@@ -140,7 +145,7 @@ def watching(folder: Path, copies: Path, within: str = "") -> Iterator[Watch]:
 def test_whenever_a_job_ends_it_goes_on_to_the_same_bytes(
     resumable_plan: PlanOf, tmp_path: Path, method: str, settings: list[str], within: str
 ) -> None:
-    spec = resumable_plan(method, settings=settings, iterations=24, checkpoint_every=5).jobs[0]
+    spec = resumable_plan(method, settings=settings, iterations=18, checkpoint_every=5).jobs[0]
     with watching(spec.out, tmp_path / "copies", within) as watch:
         expected, events = run(spec)
     assert expected.status == "ok", expected.error
@@ -159,7 +164,7 @@ def test_whenever_a_job_ends_it_goes_on_to_the_same_bytes(
         assert leftovers == [], moment
         resumed_at.update(notes(events))
         shutil.rmtree(copy)
-    total = 12 if method == "walk" else 24
+    total = 12 if method == "walk" else 18
     assert resumed_at == {f"resuming at step {step} of {total}" for step in range(5, total, 5)}
 
 
@@ -305,3 +310,59 @@ def test_no_clock_and_no_file_time_decides_anything(resumable_plan: PlanOf, monk
     for index, path in enumerate(sorted(spec.out.rglob("*"))):
         os.utime(path, (index % 2 * 3_000_000_000,) * 2)
     assert finished_record(spec) == record
+
+
+class Training:
+    """What the guide leaves to the method: a small network, its optimizer, noise, and an order that is shuffled."""
+
+    def __init__(self, scene: object, config: Any, seed: int) -> None:
+        self.net = torch.nn.Linear(3, 3)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=0.1)
+        self.noise = torch.Generator().manual_seed(seed)
+        self.loss = 0.0
+
+    def step(self) -> None:
+        loss = (self.net(torch.randn(5, 3, generator=self.noise)) - random.random() - np.random.rand()).square().mean()
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.loss = float(loss.detach())
+
+    def state(self) -> dict[str, Any]:
+        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "noise": self.noise}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.noise = state["noise"]
+
+    def model(self) -> dict[str, torch.Tensor]:
+        return {name: value.clone() for name, value in self.net.state_dict().items()}
+
+
+def test_the_guides_way_to_keep_checkpoints(repository: Path, tmp_path: Path) -> None:
+    text = (repository / "docs" / "plugins.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"## Trainings that take long\n.*?```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {"Training": Training}
+    exec(code, names)
+
+    def fit(folder: str, stop: int | None = None) -> Any:
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)
+
+        def progress(step: int, total: int, values: Any) -> None:
+            if step == stop:
+                raise Killed
+
+        place = CheckpointFolder(tmp_path / folder, {}, every=4)
+        context = Context(torch.device("cpu"), 1, 3, tmp_path, progress=progress, checkpoint=place)
+        return names["fit"](None, None, SimpleNamespace(steps=20), context), place.resumed
+
+    whole, _ = fit("whole")
+    for stop in (7, 18):
+        with pytest.raises(Killed):
+            fit("parts", stop)
+    parts, resumed = fit("parts")
+    assert resumed == 2
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)

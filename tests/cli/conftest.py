@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-#: A method that draws the scene's points, one that fails, and one that trains.
+#: A method that draws the scene's points, one that fails, one that trains, some that start from the points.
 PLUGIN = """
 import gsbench
 
@@ -25,14 +27,20 @@ def gsbench_methods():
         gsbench.MethodSpec("points", "toy_method:Points", "the points, drawn", suffix=".ply", rates=rates),
         gsbench.MethodSpec("broken", "toy_method:Broken", "does not work", suffix=".ply"),
         gsbench.MethodSpec("trained", "toy_method:Trained", "plain training", suffix=".ply"),
+        gsbench.MethodSpec("halved", "toy_method:Halved", "half of a base", base="points", kind="post"),
+        gsbench.MethodSpec("curious", "toy_method:Curious", "looks at photos", base="points", kind="post"),
+        gsbench.MethodSpec("opaque", "toy_method:Opaque", "has no Gaussians"),
     ]
 """
 METHOD = """
 import dataclasses
+import os
 import time
 
+import numpy as np
 import torch
 
+from gsbench.errors import ArtifactError
 from gsbench import Method, Splats, SplatsModel, TrainedMethod, field
 from gsbench.formats.ply import read_ply, write_ply
 
@@ -81,6 +89,87 @@ class Broken(Points):
 
 class Trained(TrainedMethod):
     pass
+
+
+@dataclasses.dataclass
+class HalvedConfig:
+    keep: float = field(default=0.5, stage="encode")
+    shift: float = 0.0
+    wrong: str = field(default="", stage="encode")
+
+
+class Halved(Method):
+    Config = HalvedConfig
+    model_class = SplatsModel
+
+    def fit(self, scene, config, context):
+        context.progress(1, 2, {"loss": 0.5, "odd": float("nan")})
+        base = context.base
+        return SplatsModel(dataclasses.replace(base, means=base.means + config.shift))
+
+    def encode(self, model, config, out, context):
+        print("encoding halves")
+        if config.wrong == "raise":
+            raise RuntimeError("no such luck")
+        if config.wrong == "exit":
+            os._exit(3)
+        splats, base = model.splats(), context.base
+        assert len(base) == len(splats), "the base is there as well"
+        count = int(len(splats) * config.keep)
+        out.header["count"] = count if config.wrong != "header" else count + 1
+        for f in dataclasses.fields(splats):
+            kept = getattr(splats, f.name)[:count].reshape(count, -1).contiguous()
+            out.section(f.name, kept.numpy().tobytes(), kind="float32", coder="deflate")
+
+    @classmethod
+    def decode(cls, artifact, context):
+        count = artifact.header["count"]
+        fields = {}
+        for f in dataclasses.fields(Splats):
+            data = np.frombuffer(artifact.read(f.name), "<f4").copy()
+            if data.size % count:
+                raise ArtifactError(f"{f.name}: {data.size} numbers for {count} Gaussians")
+            fields[f.name] = torch.from_numpy(data.reshape(count, -1))
+        fields["opacity_logits"] = fields["opacity_logits"].reshape(-1)
+        fields["sh"] = fields["sh"].reshape(count, -1, 3)
+        return SplatsModel(Splats(**fields))
+
+
+class Curious(Halved):
+    def fit(self, scene, config, context):
+        scene.train[0].pixels
+        return super().fit(scene, config, context)
+
+
+class OpaqueModel(SplatsModel):
+    def splats(self):
+        raise NotImplementedError("none")
+
+    def state(self):
+        return {"shade": 0.5}
+
+    @classmethod
+    def from_state(cls, state, config):
+        return cls(None)
+
+    def render(self, camera, background):
+        return torch.full((camera.height, camera.width, 3), 0.5)
+
+
+class Opaque(Halved):
+    model_class = OpaqueModel
+
+    def fit(self, scene, config, context):
+        scene.train[0].pixels
+        return OpaqueModel(None)
+
+    def encode(self, model, config, out, context):
+        out.section("shade", b"half")
+
+    @classmethod
+    def decode(cls, artifact, context):
+        artifact.read("shade")
+        return OpaqueModel(None)
 """
 
 #: Runs a command on a terminal of 100 columns: (command, folder, environment) -> (exit code, what it wrote).
@@ -170,6 +259,67 @@ def here(toy_plugin: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def one_process(toy_plugin: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Does in this process, which takes no seconds, what verbs start processes for: jobs, encoding, decoding."""
+    import gsbench.bench
+    from gsbench.bench import own_encode
+
+    monkeypatch.setattr(gsbench.bench, "run_plan", _run_plan_here)
+    monkeypatch.setattr(own_encode, "encode_own", _encode_here)
+    monkeypatch.setattr(gsbench.bench, "decode_sealed", _decode_here)
+    monkeypatch.setattr("gsbench.bench.stages.decode_sealed", _decode_here)
+
+
+def _run_plan_here(plan: Any, on_event: Callable[[Any], None]) -> list[Any]:
+    from gsbench.bench.model import JobEvent
+    from gsbench.bench.runner import run_job
+
+    records = []
+    for job in plan.jobs:
+        records.append(run_job(job, on_event))
+        on_event(JobEvent(job=job.id, kind="job-finished", record=records[-1]))
+    return records
+
+
+def _encode_here(spec: Any, progress: Callable[[int, int, Mapping[str, float]], None]) -> Any:
+    from gsbench.bench import own_encode
+
+    with contextlib.redirect_stdout(None):
+        told = own_encode._encode(spec, progress)
+    return own_encode.Encoded(path=spec.folder / told["name"], **told["result"], seconds=told["seconds"])
+
+
+def _decode_here(
+    method: str, artifact: Path, cameras: Sequence[Any], background: Any, device: str, threads: int, out: Path,
+    **options: Any,
+) -> Any:  # fmt: skip
+    import numpy as np
+    import torch
+
+    from gsbench.artifact import open_artifact
+    from gsbench.bench import SealedResult
+    from gsbench.bench.sealed import Timing
+    from gsbench.bench.sealed_work import hash_decoded
+    from gsbench.hooks import method_class
+    from gsbench.methods import Context
+
+    decoded = method_class(method).decode(
+        open_artifact(artifact, method), Context(torch.device(device), threads, 0, out)
+    )
+    (out / "frames").mkdir()
+    frames = []
+    for index, camera in enumerate(cameras):
+        frames.append(out / "frames" / f"{index:04d}.npy")
+        np.save(frames[-1], decoded.render(camera, torch.as_tensor(background)).numpy())
+    try:
+        count = len(decoded.splats())
+    except NotImplementedError:
+        count = None
+    timing = Timing(0.25, tuple(2.0 for _ in cameras))
+    return SealedResult(frames, timing, "audit-hook", count, None, hash_decoded(decoded), 1000, None)
 
 
 @pytest.fixture

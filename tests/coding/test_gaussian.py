@@ -124,7 +124,8 @@ def test_every_coder_gives_back_what_was_put(coder: EntropyCoder, count: int) ->
 def test_bytes_are_what_the_tables_say(coder: EntropyCoder, sigma: float) -> None:
     case = draw(20_000, sigma)
     cost = table_bits(*case).sum() / 8
-    assert abs(len(encode_gaussian(*case, coder)) - cost) <= 0.0005 * cost + 8
+    frame = 8 if isinstance(coder, RangeCoder) else 48  # of torchac's streams, one for every put
+    assert abs(len(encode_gaussian(*case, coder)) - cost) <= 0.0005 * cost + frame
 
 
 def test_extremes() -> None:

@@ -92,6 +92,7 @@ def test_a_stall_is_given_up(server: Any, target: Path, patience: Patience, hear
     download(url, target, PINNED, patience, heard)
     assert target.read_bytes() == CONTENT
     assert "the server is silent" in heard.notes[0]
+    assert server.sent["file"] == len(CONTENT), "what came before the silence is kept"
 
 
 def test_no_server_at_all(server: Any, target: Path, patience: Patience) -> None:

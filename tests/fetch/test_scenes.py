@@ -412,7 +412,7 @@ class TestSurroundings:
         (outcome,) = fetch([GARDEN], make_catalog([server.serve("a.zip", archive, ranges=ranges)]))
         assert isinstance(outcome.error, StoreError)
         assert "only 0.31 GB are free" in str(outcome.error)
-        assert server.sent["a.zip"] < 2 * len(archive)
+        assert server.sent.get("a.zip", 0) < 2 * len(archive)
 
 
 class TestRecord:
@@ -459,7 +459,17 @@ class TestRecord:
         with pytest.raises(StoreError, match="is not the record of a fetched scene"):
             read_record(folder)
         (outcome,) = fetch([GARDEN], make_catalog(["http://127.0.0.1:9/"]))
-        assert "remove it and fetch again" in str(outcome.error)
+        assert "gsbench fetch --force replaces the scene" in str(outcome.error)
+
+    def test_force_replaces_a_scene_with_a_damaged_record(
+        self, server: Any, archive: bytes, scenes: Files, fetch: Fetch, places: Path, contents: Contents
+    ) -> None:
+        catalog = make_catalog([server.serve("a.zip", archive)])
+        fetch([GARDEN], catalog)
+        (places / "set" / "garden.fetched.json").write_text("{")
+        assert [o.status for o in fetch([GARDEN], catalog, force=True)] == ["fetched"]
+        assert contents(places / "set" / "garden") == scenes["garden"]
+        assert check_files(places / "set" / "garden", read_record(places / "set" / "garden")).ok  # type: ignore[arg-type]
 
     def test_names_in_it_do_not_lead_elsewhere(self, server: Any, archive: bytes, fetch: Fetch, places: Path) -> None:
         fetch([GARDEN], make_catalog([server.serve("a.zip", archive)]))

@@ -139,7 +139,7 @@ def test_build_id_is_stable() -> None:
 
 def test_pointer_checks_name_the_argument() -> None:
     good = torch.zeros(2, 3)
-    assert pointer("x", good, torch.float32, (2, 3)).value == good.data_ptr()
+    assert pointer("x", good, torch.float32, (2, 3)) == good.data_ptr()
     with pytest.raises(ValueError, match=r"x: expected shape \[3, 2\], got \[2, 3\]"):
         pointer("x", good, torch.float32, (3, 2))
     with pytest.raises(ValueError, match=r"x: expected torch\.int32, got torch\.float32"):

@@ -39,7 +39,7 @@ class Drawer:
     def run(self, case: Case, **how: Any) -> Outcome:
         return run(case, self.name, device=self.device, **how)
 
-    def check(self, case: Case, *, flips: int = 0, tolerance: float = 2e-5, **how: Any) -> Outcome:
+    def check(self, case: Case, *, flips: int = 0, tolerance: float = 1e-4, **how: Any) -> Outcome:
         """Draws like the reference; returns what was drawn."""
         ours = self.run(case, **how)
         compare(ours, run_reference(case), flips=flips, tolerance=tolerance)

@@ -50,7 +50,9 @@ def test_channels(backend: Any, channels: int, render_mode: str) -> None:
         scene = random_scene(25, seed, channels=channels) | cameras(1) | {"backgrounds": backgrounds(1, channels)}
         return Case(scene, {"render_mode": render_mode})
 
-    backend.check(clear_case(make, seed=20), packed=channels % 2 == 0)
+    # Expected depth divides by alpha, 1 - T: near 1/255 few digits of that are left.
+    tolerance = 5e-4 if render_mode == "RGB+ED" else 1e-4
+    backend.check(clear_case(make, seed=20), packed=channels % 2 == 0, tolerance=tolerance)
 
 
 @pytest.mark.parametrize("channels", [3, 7])
@@ -127,7 +129,8 @@ def test_external_covariances(backend: Any, render_mode: str, rasterize_mode: st
         return Case(scene, {"render_mode": render_mode, "rasterize_mode": rasterize_mode})
 
     drawn = backend.check(clear_case(make, seed=100), packed=packed)
-    assert torch.allclose(drawn.gradients["covars"], drawn.gradients["covars"].mT)
+    covars = drawn.gradients["covars"]
+    torch.testing.assert_close(covars, covars.mT, rtol=1e-4, atol=1e-6 * float(covars.abs().max()))
 
 
 def test_covariances_win_over_quats_and_scales(backend: Any) -> None:

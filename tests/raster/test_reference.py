@@ -5,6 +5,7 @@ brute-force derivatives.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gsbench.splats.sh import sh_to_rgb
+from gsbench.testing.raster_case import Case, cameras, compare, random_scene, run_reference
 from gsbench.testing.reference import (
     PER_GAUSSIAN,
     PER_PIXEL,
@@ -273,3 +275,25 @@ def test_radius_clip_and_visibility() -> None:
     visible = reference_visible(*geometry, inputs["viewmats"][0], inputs["Ks"][0], WIDTH, HEIGHT)
     assert torch.equal(visible, (opaque["radii"][0] > 0).any(dim=1))
     assert 0 < int(visible.sum()) < 30
+
+
+@pytest.mark.parametrize("kind", ["images", "rows", "gradients"])
+def test_comparisons_notice(kind: str) -> None:
+    """A backend that is off by a little, in any one result, does not pass."""
+    outputs = (*PER_GAUSSIAN, "sensitivity", *PER_PIXEL)
+    case = Case(random_scene(30, 3) | cameras(1), {"outputs": outputs, "render_mode": "RGB+D"})
+    theirs = run_reference(case)
+    ours = {
+        name: {
+            key: value.float() if value.is_floating_point() else value for key, value in getattr(theirs, name).items()
+        }
+        for name in ("images", "rows", "gradients")
+    }
+    compare(replace(theirs, **ours), theirs)
+    assert len(ours[kind]) > 6
+    for name, value in ours[kind].items():
+        wrong = value.clone()
+        largest = wrong.abs().flatten().argmax()
+        wrong.flatten()[largest] += 2 if not value.is_floating_point() else 0.01 * wrong.flatten()[largest]
+        with pytest.raises(AssertionError, match=name):
+            compare(replace(theirs, **{**ours, kind: {**ours[kind], name: wrong}}), theirs)

@@ -61,6 +61,7 @@ def full(**changes: Any) -> dict[str, Any]:
         views=[{"name": "0.png", "metrics": {"psnr": 27.25, "ssim": 0.8, "lpips_vgg": None}}],
         reasons={"lpips_vgg": "the weights are not installed: gsbench fetch lpips"},
         seconds={"train": 12.5, "encode": 0.25, "decode": 0.125},
+        resumed=2,
         render_ms={"median": 4.5, "p95": 6.0},
         peak_host_bytes=2**31,
         peak_gpu_bytes=2**33,

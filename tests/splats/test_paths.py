@@ -124,6 +124,16 @@ def test_the_orbit_of_a_turntable_is_found_again() -> None:
         np.testing.assert_allclose(one.viewmat, other.viewmat, atol=1e-4)
 
 
+@pytest.mark.parametrize("elevation", [-20.0, 10.0, 60.0])
+def test_cameras_on_one_side_know_what_is_up(elevation: float) -> None:
+    """All of them look down, and the mean of what is up in their images leans; the horizon does not."""
+    up = vector(0.3, -0.9, 0.2)
+    orbit = Orbit(vector(1, 2, 3), up, 4.0, elevation, vector(1, 0, 0))
+    found = orbit_of_cameras(turntable(orbit, CAMERA, 40)[:9])
+    np.testing.assert_allclose(found.up, up / up.norm(), atol=1e-4)
+    assert found.elevation == pytest.approx(elevation, abs=0.01)
+
+
 def test_cameras_that_look_the_same_way_still_have_an_orbit() -> None:
     """Parallel axes meet nowhere: what they leave open stays at the mean of the cameras."""
     found = orbit_of_cameras([at(-1, 0, 0), at(1, 0, 0), at(0, 1, 0)])

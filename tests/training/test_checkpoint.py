@@ -248,6 +248,19 @@ def test_nothing_there(folder: Path) -> None:
     assert context.checkpoint.resume(lambda state: 1 / 0) == 0
 
 
+def test_what_a_checkpoint_takes_itself_is_not_measured(folder: Path) -> None:
+    order: list[str] = []
+
+    def note(what: str) -> Any:
+        order.append(what)
+        return {}
+
+    place = Place(folder, measure=lambda: note("measure"), after=lambda: note("over"))
+    place.offer(1, 9, lambda: note("state"))
+    place.offer(2, 9, lambda: {"not": object()})
+    assert order == ["measure", "state", "over", "measure", "over"]
+
+
 def test_times_and_measures_add_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 50.0
     monkeypatch.setattr(checkpoint_folder.time, "perf_counter", lambda: now)

@@ -321,10 +321,17 @@ def test_other_optimizers(kind: str) -> None:
 def test_state_with_a_row_per_gaussian_is_edited_whatever_its_shape() -> None:
     params, optimizers, state = make()
     held = optimizers["quats"].state[params["quats"]]
-    held.update(row=torch.arange(12.0), factor=torch.arange(24.0).reshape(12, 2), columns=torch.ones(4), note="kept")
+    held.update(
+        step=torch.full((12,), 3.0),
+        row=torch.arange(12.0),
+        factor=torch.arange(24.0).reshape(12, 2),
+        columns=torch.ones(4),
+        note="kept",
+    )
     mask = torch.arange(12) % 2 == 0
     densify.remove(params, optimizers, state, mask)
     held = optimizers["quats"].state[params["quats"]]
+    assert held["step"].tolist() == [3.0] * 12
     assert held["row"].tolist() == [1, 3, 5, 7, 9, 11]
     assert held["factor"][:, 0].tolist() == [2, 6, 10, 14, 18, 22]
     assert held["columns"].tolist() == [1, 1, 1, 1]

@@ -138,6 +138,14 @@ def test_draws_invert_the_distribution(weights: list[float], seed: int, count: i
         assert below - slack <= u * total <= below + float(tensor[index]) + slack
 
 
+def test_the_ends_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    uniform = [0.0, 0.5, 1.0 - 2.0**-53]
+    monkeypatch.setattr(torch, "rand", lambda n, **_: torch.tensor(uniform[:n], dtype=torch.float64))
+    assert draw(torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0]), 3, None).tolist() == [1, 3, 3]
+    # The smallest number times nearly one is itself again.
+    assert draw(torch.tensor([0.0, 5e-324, 0.0], dtype=torch.float64), 3, None).tolist() == [1, 1, 1]
+
+
 def test_weights_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="weights: expected finite ones"):
         draw(torch.tensor([1.0, math.nan]), 3, None)
@@ -401,6 +409,17 @@ def test_the_state_is_saved_and_restored() -> None:
     assert all(torch.equal(params[k], others[k]) for k in copied)
     with pytest.raises(ValueError, match=r"state: expected the names \['generator'\], got \['binoms'\]"):
         strategy.load_state_dict(state, {"binoms": torch.zeros(51, 51)})
+
+
+def test_who_has_just_the_least_opacity_is_dead() -> None:
+    params, optimizers = make(n=3)
+    with torch.no_grad():
+        params["opacities"].copy_(torch.tensor([0.005, 0.0051, 0.9], dtype=torch.float64).logit())
+    strategy = MCMCStrategy(refine_start_iter=0, refine_every=1, noise_lr=0.0)
+    before = values(params)
+    strategy.step_post_backward(params, optimizers, strategy.initialize_state(), 1, {})
+    moved = (params["means"].detach() != before["means"]).any(dim=1)
+    assert moved.tolist() == [True, False, False]
 
 
 def test_everything_dead_stays_where_it_is() -> None:

@@ -5,6 +5,7 @@ import itertools
 import math
 import weakref
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from gsbench.testing import orbit_cameras, tiny_scene
 from gsbench.training import (
     BaseGaussianModel,
     CameraIterator,
+    CheckpointFolder,
     DefaultStrategy,
     LossPack,
     OptimizationParams,
@@ -111,6 +113,23 @@ def test_resuming_continues_as_if_nothing_had_happened(scene: Scene) -> None:
     assert second.step == 50
     second.train()
     assert same(whole, second.model)
+
+
+def test_resuming_from_checkpoints_on_disk(scene: Scene, tmp_path: Path) -> None:
+    opt = replace(BUSY, random_background=True)
+    whole = Trainer(BaseGaussianModel(), scene, opt, seed=3).train()
+
+    def stop(step: int, total: int, values: Any) -> None:
+        raise KeyboardInterrupt
+
+    place = CheckpointFolder(tmp_path, {}, every=15)
+    with pytest.raises(KeyboardInterrupt):  # after 25 steps
+        Trainer(BaseGaussianModel(), scene, opt, seed=3, progress=stop, checkpoint=place).train()
+    trainer = Trainer(BaseGaussianModel(), scene, opt, seed=3, checkpoint=place)
+    assert place.resume(trainer.load_state_dict) == trainer.step == 15
+    trainer.train()
+    assert same(whole, trainer.model)
+    assert [p.name for p in tmp_path.iterdir()] == ["000000000105"], "none of the last step"
 
 
 def test_held_out_views_are_not_needed_and_not_opened(scene: Scene) -> None:
