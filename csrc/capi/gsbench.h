@@ -290,6 +290,14 @@ GSB_API int32_t gsb_range_put_gaussian(gsb_range_state* state, const int32_t* sy
 GSB_API int32_t gsb_range_get_gaussian(gsb_range_state* state, int32_t* symbols, const int32_t* means,
                                        const uint8_t* scales, int64_t count, const gsb_gaussian_tables* tables,
                                        const uint8_t* data, int64_t size);
+/* Integers of two Gaussians each: means and scales [count, 2]; weights of the first, in 1 / 2^16, at least 1. */
+GSB_API int32_t gsb_range_put_mixture(gsb_range_state* state, const int32_t* symbols, const int32_t* means,
+                                      const uint8_t* scales, const uint16_t* weights, int64_t count,
+                                      const gsb_gaussian_tables* tables, uint8_t* out, int64_t capacity,
+                                      int64_t* done);
+GSB_API int32_t gsb_range_get_mixture(gsb_range_state* state, int32_t* symbols, const int32_t* means,
+                                      const uint8_t* scales, const uint16_t* weights, int64_t count,
+                                      const gsb_gaussian_tables* tables, const uint8_t* data, int64_t size);
 /* Bits; ones is the probability of 1 in 1 / 2^16, at least 1. */
 GSB_API int32_t gsb_range_put_bits(gsb_range_state* state, const uint8_t* bits, const uint16_t* ones, int64_t count,
                                    uint8_t* out, int64_t capacity, int64_t* done);

@@ -287,6 +287,14 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
         c_int32,
         (_STATE, *(c_void_p,) * 3, c_int64, POINTER(GaussianTables), c_void_p, c_int64),
     ),
+    "gsb_range_put_mixture": (
+        c_int32,
+        (_STATE, *(c_void_p,) * 4, c_int64, POINTER(GaussianTables), c_void_p, c_int64, POINTER(c_int64)),
+    ),
+    "gsb_range_get_mixture": (
+        c_int32,
+        (_STATE, *(c_void_p,) * 4, c_int64, POINTER(GaussianTables), c_void_p, c_int64),
+    ),
     "gsb_range_put_bits": (c_int32, (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64, POINTER(c_int64))),
     "gsb_range_get_bits": (c_int32, (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64)),
     "gsb_range_put_learned": (

@@ -5,6 +5,7 @@ Sections, in this order; what belongs to anchors is in the order in which `posit
     positions   the voxels of the anchors that have a live offset, as an octree
     grid        the signs of the rows of the hash grid that those anchors touch; all others do not matter
     context     the integer network that predicts from the grid
+    chunks_<c>  hac++ (channels.py): the integer networks of the chunks of features
     masks       which offsets live
     features, scales, offsets
                 integers, each coded by the Gaussian that the context predicts, and worth as many of the anchor's
@@ -27,6 +28,7 @@ from gsbench import ArtifactError, ArtifactReader, ArtifactWriter
 from gsbench.coding.bits import decode_flags, encode_flags
 from gsbench.coding.gaussian import get_gaussian, put_gaussian
 from gsbench.coding.intnet import IntegerNetwork
+from gsbench.coding.mixture import get_mixture, put_mixture
 from gsbench.coding.octree import decode_positions, encode_positions
 from gsbench.coding.range import RangeCoder, RangeDecoder, RangeEncoder
 from gsbench.coding.sign_grid import pack_signs, touched_rows, unpack_signs
@@ -64,6 +66,7 @@ MOST_VOXEL: Final = 1 << 30
 Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
+UInt16 = npt.NDArray[np.uint16]
 Bool = npt.NDArray[np.bool_]
 
 
@@ -103,6 +106,10 @@ class Stream(Protocol):
         """Symbols [n, size] by their Gaussians."""
         ...
 
+    def mixture(self, symbols: Int32 | None, first: GroupModel, second: GroupModel, weights: UInt16) -> Int32:
+        """Symbols [n, size] by two Gaussians each, with the weights of the first, [n, size]."""
+        ...
+
 
 class Writing:
     """A stream that is written."""
@@ -114,6 +121,12 @@ class Writing:
         """As `Stream.gaussian`."""
         assert symbols is not None
         put_gaussian(self.encoder, _flat(symbols), _flat(model.mean64), _flat(model.scale_index))
+        return symbols
+
+    def mixture(self, symbols: Int32 | None, first: GroupModel, second: GroupModel, weights: UInt16) -> Int32:
+        """As `Stream.mixture`."""
+        assert symbols is not None
+        put_mixture(self.encoder, _flat(symbols), *_pairs(first, second), _flat(weights))
         return symbols
 
 
@@ -128,9 +141,18 @@ class Reading:
         found = get_gaussian(self.decoder, _flat(model.mean64), _flat(model.scale_index))
         return found.reshape(model.mean64.shape)
 
+    def mixture(self, symbols: Int32 | None, first: GroupModel, second: GroupModel, weights: UInt16) -> Int32:
+        """As `Stream.mixture`."""
+        return get_mixture(self.decoder, *_pairs(first, second), _flat(weights)).reshape(weights.shape)
+
 
 def _flat(values: Any) -> Any:
     return np.ascontiguousarray(values).reshape(-1)
+
+
+def _pairs(first: GroupModel, second: GroupModel) -> tuple[Int32, UInt8]:
+    means = np.stack([_flat(first.mean64), _flat(second.mean64)], axis=1)
+    return means, np.stack([_flat(first.scale_index), _flat(second.scale_index)], axis=1)
 
 
 class Codec:
@@ -229,6 +251,8 @@ class Codec:
             "plane_entries": coded.layout.plane_entries,
             **{f"q_{group}": coded.steps[group] for group in GROUPS},
         }
+        if coded.further:
+            out.header["chunks"] = len(coded.further)
         positions, order = encode_positions(np.ascontiguousarray(coded.voxels - origin))
         assert np.array_equal(order, np.arange(n))
         out.section("positions", positions, kind="octree")
@@ -277,7 +301,7 @@ class Codec:
         signs = np.zeros(int(levels[:, 3].sum()), np.uint8)
         signs[rows] = pack_signs(decode_flags(artifact.read("grid"), len(contexts), contexts).reshape(-1, 4) == 1)
         sizes = self.sizes(f, k)
-        context = _network(artifact, "context", 4 * len(levels), sum(sizes) + len(GROUPS), 1 << GRID_BITS)
+        context = read_network(artifact, "context", 4 * len(levels), sum(sizes) + len(GROUPS), 1 << GRID_BITS)
         further = self.read_networks(artifact, f)
         masks = decode_flags(artifact.read("masks"), n * k, _mask_contexts(n, k)).reshape(n, k) == 1
         outputs = context.forward(grid_features(points, where.extent, levels, signs))
@@ -326,12 +350,14 @@ class Codec:
         offsets[live] = dequantize(coded.symbols["offsets"], coded.steps["offsets"], rows)
         networks = AnchorNetworks(coded.symbols["features"].shape[1], k)
         fill_weights(networks, coded.mlps)
+        features, scales = (
+            torch.from_numpy(dequantize(coded.symbols[group], coded.steps[group], indices[group]))
+            for group in ("features", "scales")
+        )
         anchors = Anchors(
             torch.from_numpy(coded.voxels.astype(np.float32) * np.float32(coded.voxel_size)),
-            *(
-                torch.from_numpy(dequantize(coded.symbols[group], coded.steps[group], indices[group]))
-                for group in ("features", "scales")
-            ),
+            features,
+            scales,
             torch.from_numpy(offsets.reshape(n, k, 3)),
             torch.from_numpy(coded.masks.astype(np.float32)),
         )
@@ -360,7 +386,12 @@ def _mask_contexts(n: int, k: int) -> Int32:
     return np.tile(np.arange(k, dtype=np.int32), n)
 
 
-def _network(artifact: ArtifactReader, name: str, inputs: int, outputs: int, limit: int) -> IntegerNetwork:
+def read_network(artifact: ArtifactReader, name: str, inputs: int, outputs: int, limit: int) -> IntegerNetwork:
+    """The integer network of a section, of these sizes and with inputs of at most `limit`.
+
+    Raises:
+        ArtifactError: if the section is missing or damaged, or holds another network.
+    """
     try:
         network = IntegerNetwork.from_bytes(artifact.read(name))
     except ArtifactError as error:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from gsbench import ArtifactReader, ArtifactWriter, BaseGaussianModel, Context, ModelParams, Renderable, TrainedMethod
 from gsbench.training.anchors import AnchorRenderable
+from gsbench_hac.channels import ChannelCodec
 from gsbench_hac.codec import Codec
 from gsbench_hac.model import HacModel, HacPlusModel
 from gsbench_hac.params import HacModelParams, HacParams, HacPlusModelParams
@@ -47,3 +48,4 @@ class HacPlus(Hac):
 
     gaussian_model = HacPlusModel
     model_params = HacPlusModelParams
+    codec: ClassVar[Codec] = ChannelCodec()

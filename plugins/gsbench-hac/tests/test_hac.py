@@ -5,3 +5,7 @@ from gsbench.testing import MethodConformance
 
 class TestHac(MethodConformance):
     method = "hac"
+
+
+class TestHacPlus(MethodConformance):
+    method = "hac++"
