@@ -107,7 +107,7 @@ class QuantizedWeights:
     exponents: npt.NDArray[np.int32]
 
 
-def quantize_weights(network: nn.Module, bits: int = 10) -> QuantizedWeights:
+def quantize_weights(network: nn.Module, bits: int = 8) -> QuantizedWeights:
     """The weights of every row (output) as integers of `bits` bits, sign included, and a power of two."""
     values, exponents = [], []
     for parameter in network.parameters():

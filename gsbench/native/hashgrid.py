@@ -71,7 +71,9 @@ def hashgrid_backward(
     Raises:
         ValueError: if an argument is not as stated here and for `hashgrid_forward`.
     """
-    gradient = torch.zeros_like(table)
+    # Native code writes the rows of the levels, as a rule all there are.
+    whole = int(levels[:, 3].sum()) == table.shape[0]
+    gradient = torch.empty_like(table) if whole else torch.zeros_like(table)
     address = pointer("grad_features", grad_features, torch.float32, (points.shape[0], FEATURES * levels.shape[0]))
     common = _arguments(points, extent, levels, table, binary)
     call("gsb_hashgrid_backward", *common, address, grad_signs, gradient.data_ptr(), _count(threads))

@@ -25,6 +25,8 @@ from gsbench_hac.context import GROUPS, MEAN_SHIFT, HacContext
 #: Bits after the point, of the features of the grid and of the network's outputs.
 GRID_BITS: Final = 12
 OUTPUT_BITS: Final = 12
+#: Of a weight, the sign included. Fewer cost more in the attributes than they save here.
+WEIGHT_BITS: Final = 8
 #: Rows on which networks are calibrated.
 _CALIBRATION: Final = 1 << 13
 
@@ -67,7 +69,14 @@ def quantized(network: TwoLayers, inputs: Int16, input_bits: int, limit: int) ->
     sample = inputs[:: max(1, len(inputs) // _CALIBRATION)] if len(inputs) else np.zeros((1, inputs.shape[1]), np.int16)
     activation: nn.Module = nn.LeakyReLU(network.leak) if network.leak else nn.ReLU()
     layers = [network.first, activation, network.second]
-    return IntegerNetwork.from_float(layers, sample, input_bits=input_bits, output_bits=OUTPUT_BITS, input_limit=limit)
+    return IntegerNetwork.from_float(
+        layers,
+        sample,
+        input_bits=input_bits,
+        output_bits=OUTPUT_BITS,
+        weight_bits=WEIGHT_BITS,
+        input_limit=limit,
+    )
 
 
 def grid_features(points: Int32, extent: Sequence[int], levels: torch.Tensor, signs: UInt8) -> Int16:
