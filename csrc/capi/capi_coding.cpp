@@ -188,6 +188,33 @@ int32_t gsb_range_get_gaussian(gsb_range_state* state, int32_t* symbols, const i
   return gsb::decoded(state, decoder, done);
 }
 
+int32_t gsb_range_put_mixture(gsb_range_state* state, const int32_t* symbols, const int32_t* means,
+                              const uint8_t* scales, const uint16_t* weights, int64_t count,
+                              const gsb_gaussian_tables* tables, uint8_t* out, int64_t capacity, int64_t* done) {
+  int status = gsb::check(state, capacity);
+  if (status == GSB_OK && *done == 0) status = gsb::check_scales(scales, 2 * count);
+  if (status == GSB_OK && *done == 0) status = gsb::check_ones(weights, count);
+  if (status != GSB_OK) return status;
+  gsb::RangeEncoder encoder = gsb::encoder_of(state, out, capacity);
+  const int64_t from = *done;
+  *done += gsb::put_mixture(&encoder, symbols + from, means + 2 * from, scales + 2 * from, weights + from,
+                            count - from, gsb::tables_of(tables));
+  gsb::store(state, encoder);
+  return GSB_OK;
+}
+
+int32_t gsb_range_get_mixture(gsb_range_state* state, int32_t* symbols, const int32_t* means, const uint8_t* scales,
+                              const uint16_t* weights, int64_t count, const gsb_gaussian_tables* tables,
+                              const uint8_t* data, int64_t size) {
+  int status = gsb::check(state, size);
+  if (status == GSB_OK) status = gsb::check_scales(scales, 2 * count);
+  if (status == GSB_OK) status = gsb::check_ones(weights, count);
+  if (status != GSB_OK) return status;
+  gsb::RangeDecoder decoder = gsb::decoder_of(state, data, size);
+  const int64_t done = gsb::get_mixture(&decoder, symbols, means, scales, weights, count, gsb::tables_of(tables));
+  return gsb::decoded(state, decoder, done);
+}
+
 int32_t gsb_range_put_bits(gsb_range_state* state, const uint8_t* bits, const uint16_t* ones, int64_t count,
                            uint8_t* out, int64_t capacity, int64_t* done) {
   int status = gsb::check(state, capacity);

@@ -184,6 +184,64 @@ GSB_API int32_t gsb_image_loss_run(const float* image, const float* target, int6
 GSB_API int32_t gsb_adam_step(float* parameter, const float* gradient, float* mean, float* square, int64_t count,
                               double lr, double beta1, double beta2, double epsilon, double step, int32_t threads);
 
+/* ---- Hash grid (capi_hashgrid.cpp) ----
+ * Levels of vectors of 4 floats, in one table [rows, 4], interpolated at integer points [count, 3] that are clamped to
+ * 0..extent[3]. levels [level_count, 4]: resolution (2 to 2^16), axes (bit a: axis a; two or three of them), first row,
+ * rows. Features are float [count, level_count * 4]. `binary`: the signs of the entries count, and gradients go straight
+ * through where an entry is in [-1, 1]. *positive, unless null, is the number of entries that are 0 or more. Deterministic for any number of threads. Formulas: csrc/cpu/hashgrid.inc. */
+GSB_API int32_t gsb_hashgrid_forward(const int32_t* points, int64_t count, const int32_t* extent, const int64_t* levels,
+                                     int64_t level_count, const float* table, int64_t rows, int32_t binary,
+                                     float* features, int64_t* positive, int32_t threads);
+/* Fills the rows of grad_table that belong to levels; grad_signs, the gradient to the sum of all signs, is passed on to
+ * each entry in [-1, 1]. */
+GSB_API int32_t gsb_hashgrid_backward(const int32_t* points, int64_t count, const int32_t* extent,
+                                      const int64_t* levels, int64_t level_count, const float* table, int64_t rows,
+                                      int32_t binary, const float* grad_features, double grad_signs, float* grad_table,
+                                      int32_t threads);
+
+/* ---- Anchors (capi_anchors.cpp) ----
+ * n anchors with K offsets each, of which M live (opacity above 0). Formulas: csrc/cpu/anchors.inc. */
+
+typedef struct gsb_anchor_buffers {
+  uint32_t struct_size;
+  int32_t threads;
+  int64_t anchors;            /* n */
+  int64_t per_anchor;         /* K; n K is below 2^31 / 7 */
+  const float* positions;     /* [n, 3] */
+  const float* offsets;       /* [n, K, 3] */
+  const float* anchor_scales; /* [n, 6] */
+  const float* raw_opacities; /* [n, K] */
+  const float* raw_shapes;    /* [n, K, 7] */
+  const float* raw_colors;    /* [n, K, 3] */
+  const float* masks;         /* [n, K] or null */
+  float* dense_opacities;     /* [n, K] */
+  int64_t* starts;            /* [n + 1]: the Gaussians of each anchor */
+  int64_t* rows;              /* [M]: anchor times K plus offset, ascending */
+  float* means;               /* [M, 3] */
+  float* scales;              /* [M, 3] */
+  float* quats;               /* [M, 4] */
+  float* opacities;           /* [M] */
+  float* colors;              /* [M, 3] */
+  const float* grad_means;    /* as above, into backward */
+  const float* grad_scales;
+  const float* grad_quats;
+  const float* grad_opacities;
+  const float* grad_colors;
+  float* grad_offsets;        /* as above, out of backward */
+  float* grad_anchor_scales;
+  float* grad_raw_opacities;
+  float* grad_raw_shapes;
+  float* grad_raw_colors;
+  float* grad_masks;          /* null like masks */
+} gsb_anchor_buffers;
+
+/* Fills dense_opacities and starts; *live is M. */
+GSB_API int32_t gsb_anchor_count(const gsb_anchor_buffers* buffers, int64_t* live);
+/* Fills rows to colors. */
+GSB_API int32_t gsb_anchor_forward(const gsb_anchor_buffers* buffers);
+/* Fills grad_offsets to grad_masks. */
+GSB_API int32_t gsb_anchor_backward(const gsb_anchor_buffers* buffers);
+
 /* ---- Nearest neighbors (capi_neighbors.cpp) ---- */
 
 /* Bytes of workspace for `count` points. */
@@ -232,6 +290,14 @@ GSB_API int32_t gsb_range_put_gaussian(gsb_range_state* state, const int32_t* sy
 GSB_API int32_t gsb_range_get_gaussian(gsb_range_state* state, int32_t* symbols, const int32_t* means,
                                        const uint8_t* scales, int64_t count, const gsb_gaussian_tables* tables,
                                        const uint8_t* data, int64_t size);
+/* Integers of two Gaussians each: means and scales [count, 2]; weights of the first, in 1 / 2^16, at least 1. */
+GSB_API int32_t gsb_range_put_mixture(gsb_range_state* state, const int32_t* symbols, const int32_t* means,
+                                      const uint8_t* scales, const uint16_t* weights, int64_t count,
+                                      const gsb_gaussian_tables* tables, uint8_t* out, int64_t capacity,
+                                      int64_t* done);
+GSB_API int32_t gsb_range_get_mixture(gsb_range_state* state, int32_t* symbols, const int32_t* means,
+                                      const uint8_t* scales, const uint16_t* weights, int64_t count,
+                                      const gsb_gaussian_tables* tables, const uint8_t* data, int64_t size);
 /* Bits; ones is the probability of 1 in 1 / 2^16, at least 1. */
 GSB_API int32_t gsb_range_put_bits(gsb_range_state* state, const uint8_t* bits, const uint16_t* ones, int64_t count,
                                    uint8_t* out, int64_t capacity, int64_t* done);

@@ -49,6 +49,13 @@ int64_t put_gaussian(RangeEncoder* encoder, const int32_t* symbols, const int32_
 int64_t get_gaussian(RangeDecoder* decoder, int32_t* symbols, const int32_t* means, const uint8_t* scales,
                      int64_t count, const GaussianTables& tables);
 
+// Two Gaussians for each symbol: means and scales are [count, 2]; weights, of the first, in 1 / 2^16, at least 1. Scales
+// beyond 128 integers count as that.
+int64_t put_mixture(RangeEncoder* encoder, const int32_t* symbols, const int32_t* means, const uint8_t* scales,
+                    const uint16_t* weights, int64_t count, const GaussianTables& tables);
+int64_t get_mixture(RangeDecoder* decoder, int32_t* symbols, const int32_t* means, const uint8_t* scales,
+                    const uint16_t* weights, int64_t count, const GaussianTables& tables);
+
 // ---- Bits ----
 
 // `ones` is the probability of a 1, in 1 / 2^16, never 0.

@@ -5,6 +5,8 @@
 #include "cpu/raster_types.h"
 
 #include "cpu/adam.h"
+#include "cpu/anchors.h"
+#include "cpu/hashgrid.h"
 #include "coding/dense.h"
 #include "cpu/image.h"
 
@@ -28,6 +30,14 @@ struct KernelTable {
   // Training (csrc/cpu/{image,adam}.inc).
   void (*image_loss)(const ImageLoss&);
   void (*adam_step)(const AdamStep&);
+
+  // Anchors (csrc/cpu/{hashgrid,anchors}.inc).
+  void (*hashgrid_forward)(const HashGrid&, float* features);
+  int64_t (*hashgrid_positive)(const HashGrid&);
+  void (*hashgrid_backward)(const HashGrid&, const float* grad_features, float of_signs, float* grad_table);
+  void (*anchor_opacities)(const AnchorOffsets&, float* opacities, int64_t* counts);
+  void (*anchor_forward)(const AnchorOffsets&, const float* opacities, const AnchorGaussians&);
+  void (*anchor_backward)(const AnchorOffsets&, const AnchorGaussians&, const AnchorGradients&);
 
   // Integer networks (csrc/coding/dense.inc).
   void (*dense)(const DenseLayer&);

@@ -131,6 +131,43 @@ class RasterBuffers(_Struct):
     ]
 
 
+class AnchorBuffers(_Struct):
+    """``gsb_anchor_buffers``."""
+
+    _fields_: ClassVar = [
+        ("struct_size", c_uint32),
+        ("threads", c_int32),
+        ("anchors", c_int64),
+        ("per_anchor", c_int64),
+        ("positions", c_void_p),
+        ("offsets", c_void_p),
+        ("anchor_scales", c_void_p),
+        ("raw_opacities", c_void_p),
+        ("raw_shapes", c_void_p),
+        ("raw_colors", c_void_p),
+        ("masks", c_void_p),
+        ("dense_opacities", c_void_p),
+        ("starts", c_void_p),
+        ("rows", c_void_p),
+        ("means", c_void_p),
+        ("scales", c_void_p),
+        ("quats", c_void_p),
+        ("opacities", c_void_p),
+        ("colors", c_void_p),
+        ("grad_means", c_void_p),
+        ("grad_scales", c_void_p),
+        ("grad_quats", c_void_p),
+        ("grad_opacities", c_void_p),
+        ("grad_colors", c_void_p),
+        ("grad_offsets", c_void_p),
+        ("grad_anchor_scales", c_void_p),
+        ("grad_raw_opacities", c_void_p),
+        ("grad_raw_shapes", c_void_p),
+        ("grad_raw_colors", c_void_p),
+        ("grad_masks", c_void_p),
+    ]
+
+
 class RangeState(_Struct):
     """``gsb_range_state``."""
 
@@ -180,6 +217,7 @@ STRUCTS: Final[dict[str, type[ctypes.Structure]]] = {
     "gsb_raster_options": RasterOptions,
     "gsb_raster_sizes": RasterSizes,
     "gsb_raster_buffers": RasterBuffers,
+    "gsb_anchor_buffers": AnchorBuffers,
     "gsb_range_state": RangeState,
     "gsb_gaussian_tables": GaussianTables,
     "gsb_dense_layer": DenseLayer,
@@ -187,6 +225,8 @@ STRUCTS: Final[dict[str, type[ctypes.Structure]]] = {
 
 _STATE: Final = POINTER(RangeState)
 _RASTER_STAGE: Final = (c_int32, (POINTER(RasterOptions), POINTER(RasterBuffers)))
+#: Points, their number, extent; levels and their number; table and its rows; binary.
+_HASH_GRID: Final = (c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int32)
 
 #: name -> (result type, argument types)
 FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
@@ -217,6 +257,13 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
         c_int32,
         (c_void_p,) * 4 + (c_int64, c_double, c_double, c_double, c_double, c_double, c_int32),
     ),
+    # Hash grid
+    "gsb_hashgrid_forward": (c_int32, (*_HASH_GRID, c_void_p, POINTER(c_int64), c_int32)),
+    "gsb_hashgrid_backward": (c_int32, (*_HASH_GRID, c_void_p, c_double, c_void_p, c_int32)),
+    # Anchors
+    "gsb_anchor_count": (c_int32, (POINTER(AnchorBuffers), POINTER(c_int64))),
+    "gsb_anchor_forward": (c_int32, (POINTER(AnchorBuffers),)),
+    "gsb_anchor_backward": (c_int32, (POINTER(AnchorBuffers),)),
     # Nearest neighbors
     "gsb_knn_mean_distance_sizes": (c_int32, (c_int64, c_void_p)),
     "gsb_knn_mean_distance_run": (c_int32, (c_void_p, c_int64, c_int32, c_void_p, c_void_p, c_int64, c_int32)),
@@ -239,6 +286,14 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "gsb_range_get_gaussian": (
         c_int32,
         (_STATE, *(c_void_p,) * 3, c_int64, POINTER(GaussianTables), c_void_p, c_int64),
+    ),
+    "gsb_range_put_mixture": (
+        c_int32,
+        (_STATE, *(c_void_p,) * 4, c_int64, POINTER(GaussianTables), c_void_p, c_int64, POINTER(c_int64)),
+    ),
+    "gsb_range_get_mixture": (
+        c_int32,
+        (_STATE, *(c_void_p,) * 4, c_int64, POINTER(GaussianTables), c_void_p, c_int64),
     ),
     "gsb_range_put_bits": (c_int32, (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64, POINTER(c_int64))),
     "gsb_range_get_bits": (c_int32, (_STATE, c_void_p, c_void_p, c_int64, c_void_p, c_int64)),

@@ -76,6 +76,24 @@ class RangeWriter:
             count,
         )
 
+    def put_mixture(
+        self, symbols: Int32, means: Int32, scales: UInt8, weights: UInt16, tables: GaussianTables
+    ) -> None:
+        """Symbols of two Gaussians each: means and scales [M, 2], weights of the first in 1/2^16, at least 1."""
+        count = len(symbols)
+        self._run(
+            "gsb_range_put_mixture",
+            (
+                array_pointer("symbols", symbols, np.int32),
+                array_pointer("mean64", means, np.int32, (count, 2)),
+                array_pointer("scale_index", scales, np.uint8, (count, 2)),
+                array_pointer("weights", weights, np.uint16, (count,)),
+                count,
+            ),
+            (ctypes.byref(tables.struct),),
+            count,
+        )
+
     def put_bits(self, bits: UInt8, ones: UInt16) -> None:
         """Bits with given probabilities of a 1, in 1/2^16, at least 1. Any value but 0 counts as a 1."""
         count = len(bits)
@@ -151,6 +169,19 @@ class RangeReader:
             "gsb_range_get_gaussian",
             *(ctypes.byref(self._state), _address(symbols), array_pointer("mean64", means, np.int32)),
             *(array_pointer("scale_index", scales, np.uint8, (len(means),)), len(means)),
+            *(ctypes.byref(tables.struct), *self._source),
+        )
+        return symbols
+
+    def get_mixture(self, means: Int32, scales: UInt8, weights: UInt16, tables: GaussianTables) -> Int32:
+        """The next symbols of two Gaussians each, int32 of the weights' length."""
+        count = len(weights)
+        symbols = np.empty(count, np.int32)
+        call(
+            "gsb_range_get_mixture",
+            *(ctypes.byref(self._state), _address(symbols), array_pointer("mean64", means, np.int32, (count, 2))),
+            array_pointer("scale_index", scales, np.uint8, (count, 2)),
+            *(array_pointer("weights", weights, np.uint16), count),
             *(ctypes.byref(tables.struct), *self._source),
         )
         return symbols

@@ -14,7 +14,7 @@ from torch.nn import Parameter
 
 from gsbench.native import knn_mean_distance
 from gsbench.raster import rasterization
-from gsbench.scenes.scene import PointCloud, View
+from gsbench.scenes.scene import PointCloud, Scene, View
 from gsbench.splats import Camera, Splats, rgb_to_sh_dc
 from gsbench.splats.activation import logistic
 from gsbench.splats.splats import SH_BASES
@@ -131,6 +131,10 @@ class BaseGaussianModel(DensityControl):
         return len(self._xyz)
 
     # Set-up.
+
+    def create_from_scene(self, scene: Scene) -> None:
+        """What `Trainer` starts an empty model with: `create_from_points`. Override it to look at more of the scene."""
+        self.create_from_points(scene.points, scene.extent)
 
     def create_from_points(self, points: PointCloud, spatial_lr_scale: float) -> None:
         """One Gaussian per point: its color, the mean distance to its three nearest neighbors as scale in all

@@ -99,7 +99,7 @@ class Trainer:
         model.generator.manual_seed(_derived(seed, "model"))
         with self._threads():
             if len(model) == 0:
-                model.create_from_points(scene.points, scene.extent)
+                model.create_from_scene(scene)
             model.training_setup(self.opt)
 
         self.scheduler = build_schedule(model, self.opt, self.pipe, self.cameras)

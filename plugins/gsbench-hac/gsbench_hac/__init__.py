@@ -1,0 +1,1 @@
+"""The methods hac and hac++: anchors compressed by a learned context."""

@@ -1,0 +1,101 @@
+"""The file of hac++: features are coded chunk by chunk, by mixtures of two Gaussians."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gsbench import ArtifactError, ArtifactReader
+from gsbench.coding.intnet import IntegerNetwork
+from gsbench.coding.mixture import weights_of
+from gsbench.coding.steps import STEP_LIMIT, step_table
+from gsbench.methods.arrays import header_int
+from gsbench.training.anchors.networks import TwoLayers
+from gsbench_hac.codec import MOST_WIDTH, Codec, Stream, read_network
+from gsbench_hac.context import MEAN_SHIFT, ChannelContext
+from gsbench_hac.integers import OUTPUT_BITS, group_model, quantized
+from gsbench_hac.model import HacModel
+
+#: Bits after the point, of what the networks of chunks are given.
+INPUT_BITS: Final = 10
+INPUT_LIMIT: Final = 32767
+#: Bits after the point, of the multipliers of steps.
+_MULTIPLIER_BITS: Final = 14
+
+Int16 = npt.NDArray[np.int16]
+Int32 = npt.NDArray[np.int32]
+
+
+class ChannelCodec(Codec):
+    """The codec of HAC, with the features by two Gaussians each: one by the hash grid, one by the chunks before.
+
+    A section `chunks_<c>` holds the integer network of each chunk. Its inputs are the context's outputs about features
+    and the features of the chunks before, in the unit of the means, both in 2^-10.
+    """
+
+    outputs_per_value = (3, 2, 2)
+
+    def further_networks(
+        self, model: HacModel, outputs: dict[str, Int32], indices: dict[str, Int32], symbols: dict[str, Int32]
+    ) -> tuple[IntegerNetwork, ...]:
+        """The networks of the chunks."""
+        context = model.context
+        assert isinstance(context, ChannelContext)
+        values = _scaled(symbols["features"], indices["features"])
+        networks = []
+        for c, network in enumerate(context.chunks):
+            assert isinstance(network, TwoLayers)
+            inputs = _inputs(outputs["features"], values[:, : c * context.channels])
+            networks.append(quantized(network, inputs, INPUT_BITS, INPUT_LIMIT))
+        return tuple(networks)
+
+    def code_features(
+        self, stream: Stream, symbols: Int32 | None, outputs: Int32, index: Int32, networks: tuple[IntegerNetwork, ...]
+    ) -> Int32:
+        """Chunk by chunk; what is read of one goes into the next."""
+        n, size = len(outputs), outputs.shape[1] // 3
+        channels = size // len(networks)
+        found = np.empty((n, size), np.int32)
+        before = np.empty((n, 0), np.int32)
+        for c, network in enumerate(networks):
+            part = slice(c * channels, (c + 1) * channels)
+            first = [outputs[:, k * size : (k + 1) * size][:, part] for k in range(3)]
+            said = network.forward(_inputs(outputs, before))
+            second = [said[:, k * channels : (k + 1) * channels] for k in range(3)]
+            models = [group_model("features", mean, log2, index) for mean, log2, _ in (first, second)]
+            weights = weights_of(first[2], second[2], OUTPUT_BITS)
+            known = None if symbols is None else symbols[:, part]
+            found[:, part] = stream.mixture(known, models[0], models[1], weights)
+            before = np.concatenate([before, _scaled(found[:, part], index)], axis=1)
+        return found
+
+    def read_networks(self, artifact: ArtifactReader, feat_dim: int) -> tuple[IntegerNetwork, ...]:
+        """The networks of the chunks, whose number the header has."""
+        count = header_int(artifact, "chunks", 1, MOST_WIDTH)
+        if feat_dim % count:
+            raise ArtifactError(f"{artifact.path}: header: chunks: expected a divisor of {feat_dim}, got {count}")
+        channels = feat_dim // count
+        return tuple(
+            read_network(artifact, f"chunks_{c}", 3 * feat_dim + c * channels, 3 * channels, INPUT_LIMIT)
+            for c in range(count)
+        )
+
+
+def _scaled(symbols: Int32, index: Int32) -> Int32:
+    """What symbols are worth, in the unit of the means of features, in 2^-INPUT_BITS, clamped to the inputs' limit."""
+    # The table's float32 times a power of two, rounded: the same on every machine.
+    multipliers = np.rint(step_table().multiplier.astype(np.float64) * 2.0**_MULTIPLIER_BITS).astype(np.int64)
+    drop = _MULTIPLIER_BITS + MEAN_SHIFT["features"] - INPUT_BITS
+    worth = (symbols.astype(np.int64) * multipliers[index + STEP_LIMIT] + (1 << drop >> 1)) >> drop
+    values: Int32 = np.clip(worth, -INPUT_LIMIT, INPUT_LIMIT).astype(np.int32)
+    return values
+
+
+def _inputs(outputs: Int32, before: Int32) -> Int16:
+    """The inputs of a chunk's network."""
+    drop = OUTPUT_BITS - INPUT_BITS
+    said = (outputs.astype(np.int64) + (1 << drop >> 1)) >> drop
+    inputs: Int16 = np.clip(np.concatenate([said, before], axis=1), -INPUT_LIMIT, INPUT_LIMIT).astype(np.int16)
+    return inputs

@@ -1,0 +1,418 @@
+"""The file of hac: from a trained model to sections and back.
+
+Sections, in this order; what belongs to anchors is in the order in which `positions` gives them:
+
+    positions   the voxels of the anchors that have a live offset, as an octree
+    grid        the signs of the rows of the hash grid that those anchors touch; all others do not matter
+    context     the integer network that predicts from the grid
+    chunks_<c>  hac++ (channels.py): the integer networks of the chunks of features
+    masks       which offsets live
+    features, scales, offsets
+                integers, each coded by the Gaussian that the context predicts, and worth as many of the anchor's
+                adaptive steps; offsets that do not live are left out
+    mlps        the networks that make Gaussians of anchors, quantized
+
+`Coded` is all that in memory; it is written and read by one function, so that both sides do the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gsbench import ArtifactError, ArtifactReader, ArtifactWriter
+from gsbench.coding.bits import decode_flags, encode_flags
+from gsbench.coding.gaussian import get_gaussian, put_gaussian
+from gsbench.coding.intnet import IntegerNetwork
+from gsbench.coding.mixture import get_mixture, put_mixture
+from gsbench.coding.octree import decode_positions, encode_positions
+from gsbench.coding.range import RangeCoder, RangeDecoder, RangeEncoder
+from gsbench.coding.sign_grid import pack_signs, touched_rows, unpack_signs
+from gsbench.coding.steps import dequantize, quantize
+from gsbench.methods.arrays import (
+    QuantizedWeights,
+    fill_weights,
+    header_float,
+    header_int,
+    quantize_weights,
+    read_weights,
+    write_weights,
+)
+from gsbench.training.anchors import AnchorNetworks, AnchorRenderable, Anchors
+from gsbench.training.hashgrid import HashLayout
+from gsbench_hac.context import GROUPS
+from gsbench_hac.integers import (
+    GRID_BITS,
+    Box,
+    GroupModel,
+    grid_features,
+    group_model,
+    quantized,
+    signs_of,
+    split_outputs,
+    step_indices,
+)
+from gsbench_hac.model import HacModel
+
+#: A file that claims more is refused.
+MOST_ANCHORS: Final = 1 << 26
+MOST_WIDTH: Final = 512
+MOST_VOXEL: Final = 1 << 30
+
+Int16 = npt.NDArray[np.int16]
+Int32 = npt.NDArray[np.int32]
+UInt8 = npt.NDArray[np.uint8]
+UInt16 = npt.NDArray[np.uint16]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What a file holds.
+
+    Fields:
+        voxel_size, steps: scene units and base steps, numbers that float32 has.
+        box, layout: of the hash grid.
+        voxels: int32 [n, 3], in the order of the file.
+        masks: bool [n, K].
+        signs: uint8 [rows], by `pack_signs`; 0 for rows that no anchor touches.
+        context: from the grid's features to what codes the attributes.
+        symbols: int32: features [n, F], scales [n, 6], offsets [live, 3].
+        mlps: the weights of `AnchorNetworks`.
+        further: integer networks that a subclass of `Codec` needs.
+    """
+
+    voxel_size: float
+    steps: dict[str, float]
+    box: Box
+    layout: HashLayout
+    voxels: Int32
+    masks: Bool
+    signs: UInt8
+    context: IntegerNetwork
+    symbols: dict[str, Int32]
+    mlps: QuantizedWeights
+    further: tuple[IntegerNetwork, ...] = ()
+
+
+class Stream(Protocol):
+    """Symbols in or out: what is written is returned, what is read need not be given."""
+
+    def gaussian(self, symbols: Int32 | None, model: GroupModel) -> Int32:
+        """Symbols [n, size] by their Gaussians."""
+        ...
+
+    def mixture(self, symbols: Int32 | None, first: GroupModel, second: GroupModel, weights: UInt16) -> Int32:
+        """Symbols [n, size] by two Gaussians each, with the weights of the first, [n, size]."""
+        ...
+
+
+class Writing:
+    """A stream that is written."""
+
+    def __init__(self) -> None:
+        self.encoder: RangeEncoder = RangeCoder().encoder()
+
+    def gaussian(self, symbols: Int32 | None, model: GroupModel) -> Int32:
+        """As `Stream.gaussian`."""
+        assert symbols is not None
+        put_gaussian(self.encoder, _flat(symbols), _flat(model.mean64), _flat(model.scale_index))
+        return symbols
+
+    def mixture(self, symbols: Int32 | None, first: GroupModel, second: GroupModel, weights: UInt16) -> Int32:
+        """As `Stream.mixture`."""
+        assert symbols is not None
+        put_mixture(self.encoder, _flat(symbols), *_pairs(first, second), _flat(weights))
+        return symbols
+
+
+class Reading:
+    """A stream that is read."""
+
+    def __init__(self, data: bytes) -> None:
+        self.decoder: RangeDecoder = RangeCoder().decoder(data)
+
+    def gaussian(self, symbols: Int32 | None, model: GroupModel) -> Int32:
+        """As `Stream.gaussian`."""
+        found = get_gaussian(self.decoder, _flat(model.mean64), _flat(model.scale_index))
+        return found.reshape(model.mean64.shape)
+
+    def mixture(self, symbols: Int32 | None, first: GroupModel, second: GroupModel, weights: UInt16) -> Int32:
+        """As `Stream.mixture`."""
+        return get_mixture(self.decoder, *_pairs(first, second), _flat(weights)).reshape(weights.shape)
+
+
+def _flat(values: Any) -> Any:
+    return np.ascontiguousarray(values).reshape(-1)
+
+
+def _pairs(first: GroupModel, second: GroupModel) -> tuple[Int32, UInt8]:
+    means = np.stack([_flat(first.mean64), _flat(second.mean64)], axis=1)
+    return means, np.stack([_flat(first.scale_index), _flat(second.scale_index)], axis=1)
+
+
+class Codec:
+    """How models of hac become files. hac++ has a subclass."""
+
+    #: Outputs of the context network per feature, scale and offset coordinate.
+    outputs_per_value: tuple[int, int, int] = (2, 2, 2)
+
+    # From a model to integers.
+
+    def quantize(self, model: HacModel) -> Coded:
+        """Choose all integers, with the context in integers."""
+        lives = ~model.useless()
+        voxels = model.tensors()["voxels"][lives].numpy()
+        origin = voxels.min(axis=0) if len(voxels) else np.zeros(3, np.int32)
+        _, order = encode_positions(np.ascontiguousarray(voxels - origin))
+        index = lives.nonzero().squeeze(1)[torch.from_numpy(order)]
+        voxels = voxels[order]
+        masks = model.live_offsets()[index].numpy()
+
+        box = Box(_triple(model.low), _triple(model.extent))
+        context = model.context
+        levels = context.grid.levels
+        signs = signs_of(context)
+        points = box.points(voxels)
+        signs[~touched_rows(points, box.extent, levels.numpy(), len(signs))] = 0
+        features = grid_features(points, box.extent, levels, signs)
+        network = quantized(context.network, features, GRID_BITS, 1 << GRID_BITS)
+        outputs = network.forward(features)
+        indices = step_indices(outputs)
+        steps = {group: float(np.float32(context.steps[group])) for group in GROUPS}
+        symbols = {}
+        for group in GROUPS:
+            values = model.values_of(group)[index].flatten(1).numpy()
+            symbols[group] = quantize(values, steps[group], indices[group])
+        symbols["offsets"] = symbols["offsets"].reshape(-1, 3)[masks.reshape(-1)]
+        further = self.further_networks(model, self.split(outputs, symbols, masks), indices, symbols)
+        return Coded(
+            voxel_size=model.voxel_size,
+            steps=steps,
+            box=box,
+            layout=context.grid.layout,
+            voxels=voxels,
+            masks=masks,
+            signs=signs,
+            context=network,
+            symbols=symbols,
+            mlps=quantize_weights(model.networks),
+            further=further,
+        )
+
+    def further_networks(
+        self, model: HacModel, outputs: dict[str, Int32], indices: dict[str, Int32], symbols: dict[str, Int32]
+    ) -> tuple[IntegerNetwork, ...]:
+        """Further integer networks, given the context's outputs for each group."""
+        return ()
+
+    def sizes(self, feat_dim: int, n_offsets: int) -> list[int]:
+        """How many outputs of the context network are about each group."""
+        return [a * b for a, b in zip(self.outputs_per_value, (feat_dim, 6, 3 * n_offsets), strict=True)]
+
+    def split(self, outputs: Int32, symbols: dict[str, Int32], masks: Bool) -> dict[str, Int32]:
+        """The outputs about each group."""
+        return split_outputs(outputs, self.sizes(symbols["features"].shape[1], masks.shape[1]))
+
+    # The streams of the attributes, alike in both directions.
+
+    def code_features(
+        self, stream: Stream, symbols: Int32 | None, outputs: Int32, index: Int32, networks: tuple[IntegerNetwork, ...]
+    ) -> Int32:
+        """Features [n, F] through a stream, given the context's outputs about them."""
+        return _code(stream, "features", symbols, outputs, index)
+
+    def code_offsets(self, stream: Stream, symbols: Int32 | None, outputs: Int32, index: Int32, masks: Bool) -> Int32:
+        """Live offsets [live, 3] through a stream."""
+        n, k = masks.shape
+        mean, log2 = (outputs[:, half * 3 * k : (half + 1) * 3 * k].reshape(n * k, 3) for half in range(2))
+        live = masks.reshape(-1)
+        rows = np.repeat(index, k, axis=0)[live]
+        return stream.gaussian(symbols, group_model("offsets", mean[live], log2[live], rows))
+
+    # Files.
+
+    def write(self, coded: Coded, out: ArtifactWriter) -> None:
+        """Write the sections."""
+        n, k = coded.masks.shape
+        origin = coded.voxels.min(axis=0) if n else np.zeros(3, np.int32)
+        out.header |= {
+            "anchors": n,
+            "feat_dim": coded.symbols["features"].shape[1],
+            "n_offsets": k,
+            "voxel_size": coded.voxel_size,
+            "origin": origin.tolist(),
+            "box": [list(coded.box.low), list(coded.box.extent)],
+            "space_entries": coded.layout.space_entries,
+            "plane_entries": coded.layout.plane_entries,
+            **{f"q_{group}": coded.steps[group] for group in GROUPS},
+        }
+        if coded.further:
+            out.header["chunks"] = len(coded.further)
+        positions, order = encode_positions(np.ascontiguousarray(coded.voxels - origin))
+        assert np.array_equal(order, np.arange(n))
+        out.section("positions", positions, kind="octree")
+        levels = coded.layout.levels()
+        points = coded.box.points(coded.voxels)
+        rows, contexts = _grid_rows(points, coded.box, levels)
+        out.section("grid", encode_flags(_sign_bits(coded.signs[rows]), contexts), kind="signs")
+        out.section("context", coded.context.to_bytes(), kind="network")
+        for c, network in enumerate(coded.further):
+            out.section(f"chunks_{c}", network.to_bytes(), kind="network")
+        out.section("masks", encode_flags(coded.masks.reshape(-1).astype(np.uint8), _mask_contexts(n, k)), kind="flags")
+        outputs = coded.context.forward(grid_features(points, coded.box.extent, levels, coded.signs))
+        parts, indices = self.split(outputs, coded.symbols, coded.masks), step_indices(outputs)
+        for group in GROUPS:
+            stream = Writing()
+            self._code_group(
+                stream, group, coded.symbols[group], parts[group], indices[group], coded.masks, coded.further
+            )
+            out.section(group, stream.encoder.finish(), kind="integers")
+        write_weights(out, "mlps", coded.mlps)
+
+    def read(self, artifact: ArtifactReader) -> Coded:
+        """Read them back.
+
+        Raises:
+            ArtifactError: if the file is damaged.
+        """
+        n = header_int(artifact, "anchors", 0, MOST_ANCHORS)
+        f, k = (header_int(artifact, name, 1, MOST_WIDTH) for name in ("feat_dim", "n_offsets"))
+        origin = _header_triples(artifact, "origin", [artifact.header.get("origin")], -MOST_VOXEL)[0]
+        box = _header_triples(artifact, "box", artifact.header.get("box"), -MOST_VOXEL, count=2)
+        if min(box[1]) < 1:
+            raise ArtifactError(f"{artifact.path}: header: box: expected an extent of at least 1, got {box[1]}")
+        layout = HashLayout(
+            space_entries=header_int(artifact, "space_entries", 1, 1 << 24),
+            plane_entries=header_int(artifact, "plane_entries", 1, 1 << 24),
+        )
+        steps = {group: header_float(artifact, f"q_{group}") for group in GROUPS}
+        relative = decode_positions(artifact.read("positions"), n)
+        if len(relative) != n:
+            raise ArtifactError(f"{artifact.path}: section 'positions': expected {n} anchors, got {len(relative)}")
+        voxels = relative + np.array(origin, np.int32)
+        levels, where = layout.levels(), Box(box[0], box[1])
+        points = where.points(voxels)
+        rows, contexts = _grid_rows(points, where, levels)
+        signs = np.zeros(int(levels[:, 3].sum()), np.uint8)
+        signs[rows] = pack_signs(decode_flags(artifact.read("grid"), len(contexts), contexts).reshape(-1, 4) == 1)
+        sizes = self.sizes(f, k)
+        context = read_network(artifact, "context", 4 * len(levels), sum(sizes) + len(GROUPS), 1 << GRID_BITS)
+        further = self.read_networks(artifact, f)
+        masks = decode_flags(artifact.read("masks"), n * k, _mask_contexts(n, k)).reshape(n, k) == 1
+        outputs = context.forward(grid_features(points, where.extent, levels, signs))
+        parts, indices = split_outputs(outputs, sizes), step_indices(outputs)
+        symbols = {}
+        for group in GROUPS:
+            stream = Reading(artifact.read(group))
+            try:
+                symbols[group] = self._code_group(stream, group, None, parts[group], indices[group], masks, further)
+                stream.decoder.finish()
+            except ArtifactError as error:
+                raise ArtifactError(f"{artifact.path}: section {group!r}: {error}") from None
+        mlps = read_weights(artifact, "mlps", AnchorNetworks(f, k))
+        voxel_size = header_float(artifact, "voxel_size")
+        return Coded(voxel_size, steps, where, layout, voxels, masks, signs, context, symbols, mlps, further)
+
+    def read_networks(self, artifact: ArtifactReader, feat_dim: int) -> tuple[IntegerNetwork, ...]:
+        """The further networks of a file."""
+        return ()
+
+    def _code_group(
+        self,
+        stream: Stream,
+        group: str,
+        symbols: Int32 | None,
+        outputs: Int32,
+        index: Int32,
+        masks: Bool,
+        networks: tuple[IntegerNetwork, ...],
+    ) -> Int32:
+        if group == "features":
+            return self.code_features(stream, symbols, outputs, index, networks)
+        if group == "offsets":
+            return self.code_offsets(stream, symbols, outputs, index, masks)
+        return _code(stream, group, symbols, outputs, index)
+
+    def renderable(self, coded: Coded) -> AnchorRenderable:
+        """The anchors that the integers stand for: every value is a symbol times its step, one product in float32."""
+        n, k = coded.masks.shape
+        points = coded.box.points(coded.voxels)
+        outputs = coded.context.forward(grid_features(points, coded.box.extent, coded.layout.levels(), coded.signs))
+        indices = step_indices(outputs)
+        offsets = np.zeros((n * k, 3), np.float32)
+        live = coded.masks.reshape(-1)
+        rows = np.repeat(indices["offsets"], k, axis=0)[live]
+        offsets[live] = dequantize(coded.symbols["offsets"], coded.steps["offsets"], rows)
+        networks = AnchorNetworks(coded.symbols["features"].shape[1], k)
+        fill_weights(networks, coded.mlps)
+        features, scales = (
+            torch.from_numpy(dequantize(coded.symbols[group], coded.steps[group], indices[group]))
+            for group in ("features", "scales")
+        )
+        anchors = Anchors(
+            torch.from_numpy(coded.voxels.astype(np.float32) * np.float32(coded.voxel_size)),
+            features,
+            scales,
+            torch.from_numpy(offsets.reshape(n, k, 3)),
+            torch.from_numpy(coded.masks.astype(np.float32)),
+        )
+        return AnchorRenderable(anchors, networks)
+
+
+def _code(stream: Stream, group: str, symbols: Int32 | None, outputs: Int32, index: Int32) -> Int32:
+    size = outputs.shape[1] // 2
+    return stream.gaussian(symbols, group_model(group, outputs[:, :size], outputs[:, size:], index))
+
+
+def _grid_rows(points: Int32, box: Box, levels: torch.Tensor) -> tuple[npt.NDArray[np.int64], Int32]:
+    """The rows of the grid that points touch, ascending, and for each of their signs its context: the level."""
+    total = int(levels[:, 3].sum())
+    rows = np.flatnonzero(touched_rows(points, box.extent, levels.numpy(), total))
+    level = np.searchsorted(levels[:, 2].numpy(), rows, side="right") - 1
+    return rows, np.repeat(level, 4).astype(np.int32)
+
+
+def _sign_bits(signs: UInt8) -> UInt8:
+    bits: UInt8 = unpack_signs(signs).reshape(-1).astype(np.uint8)
+    return bits
+
+
+def _mask_contexts(n: int, k: int) -> Int32:
+    return np.tile(np.arange(k, dtype=np.int32), n)
+
+
+def read_network(artifact: ArtifactReader, name: str, inputs: int, outputs: int, limit: int) -> IntegerNetwork:
+    """The integer network of a section, of these sizes and with inputs of at most `limit`.
+
+    Raises:
+        ArtifactError: if the section is missing or damaged, or holds another network.
+    """
+    try:
+        network = IntegerNetwork.from_bytes(artifact.read(name))
+    except ArtifactError as error:
+        raise ArtifactError(f"{artifact.path}: section {name!r}: {error}") from None
+    if (network.inputs, network.outputs, network.input_limit) != (inputs, outputs, limit):
+        raise ArtifactError(
+            f"{artifact.path}: section {name!r}: expected {inputs} inputs up to {limit} and {outputs} outputs, got "
+            f"{network.inputs} up to {network.input_limit} and {network.outputs}"
+        )
+    return network
+
+
+def _header_triples(
+    artifact: ArtifactReader, name: str, value: Any, least: int, count: int = 1
+) -> list[tuple[int, int, int]]:
+    lists = isinstance(value, list) and len(value) == count and all(isinstance(v, list) and len(v) == 3 for v in value)
+    if not lists or any(type(i) is not int or not least <= i < 2**31 for v in value for i in v):
+        raise ArtifactError(f"{artifact.path}: header: {name}: expected three integers each, got {value!r}")
+    return [_triple(v) for v in value]
+
+
+def _triple(values: Any) -> tuple[int, int, int]:
+    x, y, z = (int(v) for v in values)
+    return x, y, z

@@ -1,0 +1,1 @@
+"""The method scaffold: Scaffold-GS."""

@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from gsbench.testing import MethodConformance
+
+
+class TestScaffold(MethodConformance):
+    method = "scaffold"
