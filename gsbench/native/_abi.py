@@ -255,8 +255,7 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "gsb_image_errors_sizes": (c_int32, (c_int64, POINTER(c_int64))),
     "gsb_image_errors_run": (
         c_int32,
-        (c_void_p, c_void_p, c_int64, c_void_p, c_void_p, POINTER(c_int64), c_void_p, POINTER(c_int64))
-        + (c_void_p, c_int64, c_int32),
+        (c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, POINTER(c_int64), c_void_p, c_int64, c_int32),
     ),
     # Optimizer
     "gsb_adam_step": (
