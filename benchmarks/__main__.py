@@ -44,9 +44,9 @@ def write_results(path: Path, tables: Sequence[Table], facts: Mapping[str, str],
     lines = [
         "# Results of the benchmarks",
         "",
-        f"Made by `{command}`, which writes this file; the modules beside it say what is measured and how. Medians of "
-        "repetitions in which the things that are compared take turns, on an otherwise idle machine. Absolute times are "
-        "of this machine; compare ratios.",
+        f"Made by `{command}`, which writes this file; the modules beside it say what is measured and how. Medians "
+        "of repetitions in which the things that are compared take turns, on an otherwise idle machine. Absolute times "
+        "are of this machine; compare ratios.",
         "",
         *(f"* {name}: {value}" for name, value in facts.items()),
         "",
@@ -57,14 +57,27 @@ def write_results(path: Path, tables: Sequence[Table], facts: Mapping[str, str],
     temporary.replace(path)
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _numbers(text: str) -> list[int]:
+    numbers = [int(name) for name in _names(text)]
+    if min(numbers) < 1:
+        raise ValueError
+    return numbers
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"of {', '.join(MODULES)}; all by default")
     parser.add_argument("--quick", action="store_true", help="small sizes, once")
-    parser.add_argument("--threads", type=int, nargs="+", metavar="N", help="numbers of threads [default: 1 2]")
-    parser.add_argument("--isa", nargs="+", metavar="NAME", help="instruction sets [default: all of this machine]")
+    parser.add_argument("--threads", type=_numbers, metavar="N,...", help="numbers of threads [default: 1,2]")
+    parser.add_argument(
+        "--isa", type=_names, metavar="NAME,...", help="instruction sets [default: all of this machine]"
+    )
     parser.add_argument("--capture", type=Path, metavar="DIR", help="a capture in COLMAP's layout to train on")
     parser.add_argument("--repetitions", type=int, default=15, metavar="N", help="of each measurement [default: 15]")
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")

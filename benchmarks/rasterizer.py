@@ -102,8 +102,8 @@ def sizes(settings: Settings) -> Table:
     table = Table(
         "rasterizer",
         "Rasterizer",
-        "`rasterization` of made-up Gaussians, SH degree 3, through autograd, gradients to all inputs. Pairs: tiles of 16 "
-        "x 16 that bounding boxes touch. Speed-up: forward+backward, against one thread.",
+        "`rasterization` of made-up Gaussians, SH degree 3, through autograd, gradients to all inputs. Pairs: tiles of "
+        "16x16 that bounding boxes touch. Speed-up: forward+backward, against one thread.",
         ("Gaussians", "image", "pairs", "instructions", "threads", "forward ms", "forward+backward ms", "speed-up x"),
     )
     cases = [(size, settings.isas) for size in (QUICK if settings.quick else EVERYWHERE)]

@@ -37,7 +37,7 @@ def rows(output: str) -> dict[str, list[dict[str, Any]]]:
 
 def test_every_table_but_memory(repository: Path) -> None:
     """Of the modules that need no further processes."""
-    done = run(repository, "--quick", "--json", "--threads", "1", "2", "training", "neighbors", "evaluation")
+    done = run(repository, "--quick", "--json", "--threads", "1,2", "training", "neighbors", "evaluation")
     assert done.returncode == 0, done.stderr
     found = rows(done.stdout)
     assert set(found) == {"loss", "adam", "iteration", "neighbors", "metrics", "views"}
@@ -64,6 +64,9 @@ def test_wrong_arguments(repository: Path) -> None:
     done = run(repository, "rasteriser")
     assert done.returncode == 2
     assert "no module rasteriser; expected some of rasterizer, training" in done.stderr
+    done = run(repository, "--threads", "2,0")
+    assert done.returncode == 2
+    assert "argument --threads: invalid" in done.stderr
     done = run(repository, "--isa", "sse9")
     assert done.returncode == 2
     assert "this machine has no sse9" in done.stderr
@@ -95,7 +98,6 @@ def test_the_references_compute_the_same() -> None:
     from benchmarks.neighbors import by_cdist, by_scipy, cloud
     from benchmarks.scene import photograph
     from benchmarks.training import LAMBDA, torch_loss, torchmetrics_loss
-
     from gsbench.native import knn_mean_distance
     from gsbench.training.losses import l1_dssim_loss
 
@@ -103,11 +105,11 @@ def test_the_references_compute_the_same() -> None:
     ours = knn_mean_distance(points)
     torch.testing.assert_close(by_scipy(points, 1), ours, rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(by_cdist(points), ours, rtol=1e-2, atol=1e-3)  # it subtracts squares
-    target = photograph(90, 60).float() / 255
+    target = photograph(400, 300).float() / 255
     image = (target + 0.05 * torch.randn(target.shape, generator=torch.Generator().manual_seed(0))).contiguous()
     loss = float(l1_dssim_loss(image, target, LAMBDA)[0])
     assert float(torch_loss(image, target)) == pytest.approx(loss, rel=1e-5)
-    assert float(torchmetrics_loss(image, target)) == pytest.approx(loss, rel=0.05)  # another border
+    assert float(torchmetrics_loss(image, target)) == pytest.approx(loss, rel=0.1)  # another border
 
 
 @pytest.mark.usefixtures("importable")
