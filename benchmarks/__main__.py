@@ -28,7 +28,7 @@ from benchmarks.table import Settings, Table, available_isas, machine
 from gsbench.bench.memory import usable_cores
 
 #: Modules with a function `tables(settings)` that measures and yields `Table`s.
-MODULES = ("rasterizer", "training", "neighbors", "evaluation")
+MODULES = ("rasterizer", "training", "neighbors", "evaluation", "coders")
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -80,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--capture", type=Path, metavar="DIR", help="a capture in COLMAP's layout to train on")
     parser.add_argument("--repetitions", type=int, default=15, metavar="N", help="of each measurement [default: 15]")
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, metavar="S", help="per comparison, at most [default: 20]"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     given = parser.parse_args(arguments)
@@ -95,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         isas=isas,
         capture=given.capture,
         repetitions=given.repetitions,
+        seconds=given.seconds,
     )
     facts = machine()
     if not given.json:
