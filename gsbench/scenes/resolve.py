@@ -53,8 +53,8 @@ def check_folder(folder: Path) -> None:
     except OSError as error:  # a name too long, a folder above without permission
         raise SceneError(f"scene folder {folder}: {error.strerror or error}") from error
     if exists:
-        raise SceneError(f"scene folder {folder} is a file; expected a folder with images/ and sparse/0/")
-    raise SceneError(f"scene folder {folder} does not exist; expected a folder with images/ and sparse/0/")
+        raise SceneError(f"scene folder {folder} is a file; expected a folder with images/ and sparse/0/, or transforms.json")
+    raise SceneError(f"scene folder {folder} does not exist; expected a folder with images/ and sparse/0/, or transforms.json")
 
 
 def _folder(text: str) -> SceneRef:
