@@ -3,8 +3,8 @@
     python benchmarks/coding.py [--count 1000000] [--json]
 
 Prints, per rate, symbols per second of each coder and how many times as fast `range` is; only the ratios mean something
-on another machine. What the others need to have their tables is part of their time, as it is in use: torchac gets a float
-table per symbol from torch's normal distribution (as HAC's code makes them), constriction its own quantized
+on another machine. What the others need to have their tables is part of their time, as it is in use: torchac gets a
+float table per symbol from torch's normal distribution (as HAC's code makes them), constriction its own quantized
 Gaussians from float parameters. Then how long 100,000 anchors of 50 + 6 + 30 values take, with the integer context, and
 the octree. Coders that are not installed are left out.
 """

@@ -16,7 +16,7 @@ struct KernelTable {
   const char* name;
   int lanes;
 
-  // Rasterizer (csrc/cpu/{project,project_backward,bin,blend,blend_backward,fisher}.inc).
+  // Rasterizer (csrc/cpu/{project,project_backward,bin,tile,blend,blend_backward,fisher}.inc).
   int block_mask_bytes;
   bool (*project_forward)(const RasterOptions&, const RasterBuffers&);  // false: an input was refused
   void (*bin)(const RasterOptions&, const RasterBuffers&);

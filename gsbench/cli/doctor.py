@@ -302,7 +302,7 @@ def _imports(modules: Sequence[str]) -> dict[str, str | None]:
         lines, ended = done.stdout.splitlines(), f"importing it ended Python with status {done.returncode}"
     except subprocess.TimeoutExpired:
         lines, ended = [], f"importing takes more than {_IMPORT_SECONDS} s"
-    told: dict[str, str | None] = dict(json.loads(line) for line in lines)
+    told: dict[str, str | None] = dict(json.loads(line) for line in lines if line.startswith('["'))  # else a child's
     return {module: told.get(module, ended) for module in modules}
 
 

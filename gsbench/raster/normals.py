@@ -19,8 +19,10 @@ def thinnest_axes(quats: Tensor | None, scales: Tensor | None, covars: Tensor | 
     axes = torch.nn.functional.one_hot(scales.detach().argmin(dim=-1), 3).to(quats.dtype)
     unit = torch.nn.functional.normalize(quats, dim=-1, eps=0.0)
     # A unit quaternion (w, v) turns e into e + 2 (w v x e + v x (v x e)).
-    turn = torch.linalg.cross(unit[:, 1:], axes)
-    return axes + 2.0 * (unit[:, :1] * turn + torch.linalg.cross(unit[:, 1:], turn))
+    w, v = unit[:, :1], unit[:, 1:]
+    turn: Tensor = torch.linalg.cross(v, axes)
+    turned: Tensor = axes + 2.0 * (w * turn + torch.linalg.cross(v, turn))
+    return turned
 
 
 def facing_normals(axes: Tensor, means: Tensor, viewmats: Tensor) -> Tensor:
