@@ -88,8 +88,8 @@ class App(click.Group):
     no_args_is_help=False,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 all done, 1 some jobs failed, 2 wrong usage, 3 internal, 4 verification mismatch, "
-    "130 interrupted.",
+    epilog="Exit codes: 0 all done, 1 some jobs failed or a file is damaged, 2 wrong usage or a bad scene, 3 internal, "
+    "4 verification mismatch, 130 interrupted.",
 )
 @click.version_option(__version__, prog_name="gsbench", message="%(prog)s %(version)s")
 @click.pass_context

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gsbench.training import densify
 from gsbench.training.densify import Optimizers, Params, State
-from gsbench.training.strategies.base import Strategy, ViewGradients, logit
+from gsbench.training.strategies.base import Strategy, ViewGradients, check_intervals, logit
 
 _log = logging.getLogger(__name__)
 
