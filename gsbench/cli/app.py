@@ -96,7 +96,7 @@ class App(click.Group):
 def app(ctx: click.Context) -> int:
     """How many bytes buy how much image quality? Benchmark compressed 3D Gaussian Splatting.
 
-    To begin: gsbench run --methods 3dgs --scenes demo
+    To begin: gsbench run --methods hac,3dgs --scenes demo
     """
     if ctx.invoked_subcommand is None:
         _say(ctx.get_help())
