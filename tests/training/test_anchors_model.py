@@ -62,6 +62,8 @@ def test_growth_grids() -> None:
 def test_voxels_that_are_too_small_are_refused() -> None:
     with pytest.raises(SceneError, match="voxel_size 1e-09: too small"):
         to_voxels(torch.tensor([[5.0, 0, 0]]), 1e-9)
+    strays = torch.tensor([[0.0, 0, 1.0], [0, -3e6, 0], [2.0, 0, 0]])
+    assert to_voxels(strays, 1.0).tolist() == [[0, 0, 1], [2, 0, 0]]
 
 
 @pytest.mark.parametrize("reach", [5, 2**28])
