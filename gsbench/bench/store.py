@@ -334,9 +334,9 @@ class Store:
     def write_record(self, record: Record, artifact: Path | None) -> None:
         """Write a record to its place, and the artifact it names beside it (as a hard link where that is possible).
 
-        A record without an artifact removes the one that an earlier record left. A good record of another question (other
-        settings, steps, scene, base or version) is not lost: it is kept beside the new one as ``<name>.<hash>.replaced``, and its
-        artifact stays among the results of the stages.
+        A record without an artifact removes the one that an earlier record left. A good record of another question
+        (other settings, steps, scene, base or version) is not lost: it is kept beside the new one as
+        ``<name>.<hash>.replaced``, and its artifact stays among the results of the stages.
         """
         path = self.root / record.path()
         make_folder(path.parent)
