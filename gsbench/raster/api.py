@@ -337,7 +337,8 @@ def render(gaussians: Splats | Gaussians, camera: Camera, options: RenderOptions
     image, alpha, meta = render_cameras(
         gaussians, camera.viewmat.to(device)[None], camera.K.to(device)[None], camera.width, camera.height, options
     )
-    return RenderOutput(image[0], alpha[0], meta)
+    # Not image[0], whose gradient is made by filling zeros and copying.
+    return RenderOutput(image.squeeze(0), alpha.squeeze(0), meta)
 
 
 def visible(
