@@ -5,40 +5,13 @@ namespace {
 
 constexpr int64_t kChunk = 256;
 constexpr int kWeightBits = 16;
-constexpr uint32_t kPrimes[3] = {1u, 2654435761u, 805459861u};
-
-struct Level {
-  int axes[3];
-  int dimensions;
-  int64_t cells;     // resolution - 2
-  int64_t steps[3];  // rows between neighbors, if every vertex has one
-  bool direct;
-  int64_t rows;
-  uint32_t low_bits;  // rows - 1 if rows is a power of two, else 0
-};
-
-Level prepared(const SignLevel& from) {
-  Level level = {};
-  int64_t vertices = 1;
-  for (int axis = 0; axis < 3; ++axis) {
-    if (!(from.axes >> axis & 1)) continue;
-    level.axes[level.dimensions] = axis;
-    level.steps[level.dimensions++] = vertices;
-    vertices *= from.resolution;
-  }
-  level.cells = from.resolution - 2;
-  level.direct = vertices <= from.rows;
-  level.rows = from.rows;
-  level.low_bits = (from.rows & (from.rows - 1)) == 0 ? static_cast<uint32_t>(from.rows - 1) : 0;
-  return level;
-}
 
 struct Corners {
   int64_t row[8];
   int64_t weight[8];  // in 2^-32 on planes, 2^-48 in space
 };
 
-inline __attribute__((always_inline)) void find_corners(const Level& level, int dimensions, const int64_t* u,
+inline __attribute__((always_inline)) void find_corners(const HashShape& level, int dimensions, const int64_t* u,
                                                         Corners* corners) {
   int64_t vertex[3], upper[3];
   for (int d = 0; d < dimensions; ++d) {
@@ -53,7 +26,7 @@ inline __attribute__((always_inline)) void find_corners(const Level& level, int 
       const int64_t side = corner >> d & 1;
       weight *= side ? upper[d] : (1 << kWeightBits) - upper[d];
       row += (vertex[d] + side) * level.steps[d];
-      hash ^= static_cast<uint32_t>(vertex[d] + side) * kPrimes[d];
+      hash ^= static_cast<uint32_t>(vertex[d] + side) * kHashPrimes[d];
     }
     if (!level.direct) row = level.low_bits != 0 ? hash & level.low_bits : hash % static_cast<uint64_t>(level.rows);
     corners->row[corner] = row;
@@ -73,7 +46,7 @@ void normalize(const SignGrid& grid, int64_t begin, int64_t end, int64_t (*u)[3]
 }
 
 template <int Dimensions>
-void look_up(const Level& level, const uint8_t* signs, const int64_t (*u)[3], int64_t count, int fraction_bits,
+void look_up(const HashShape& level, const uint8_t* signs, const int64_t (*u)[3], int64_t count, int fraction_bits,
              int16_t* features, int64_t width) {
   constexpr int kBits = Dimensions * kWeightBits;
   const int drop = kBits - fraction_bits;
@@ -104,7 +77,7 @@ void look_up_signs(const SignGrid& grid, const uint8_t* signs, int fraction_bits
     int64_t u[kChunk][3];
     normalize(grid, begin, begin + count, u);
     for (int64_t l = 0; l < grid.level_count; ++l) {
-      const Level level = prepared(grid.levels[l]);
+      const HashShape level = shape_of(grid.levels[l]);
       const uint8_t* rows = signs + grid.levels[l].first;
       int16_t* out = features + begin * width + l * kSignFeatures;
       if (level.dimensions == 3) {
@@ -119,7 +92,7 @@ void look_up_signs(const SignGrid& grid, const uint8_t* signs, int fraction_bits
 void touch_rows(const SignGrid& grid, uint8_t* touched) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(grid.threads) if (grid.count > kChunk)
   for (int64_t l = 0; l < grid.level_count; ++l) {
-    const Level level = prepared(grid.levels[l]);
+    const HashShape level = shape_of(grid.levels[l]);
     uint8_t* rows = touched + grid.levels[l].first;
     for (int64_t begin = 0; begin < grid.count; begin += kChunk) {
       const int64_t end = begin + kChunk < grid.count ? begin + kChunk : grid.count;

@@ -14,16 +14,13 @@
 
 #include <cstdint>
 
+#include "math/hash_level.h"
+
 namespace gsb {
 
 constexpr int kSignFeatures = 4;
 
-struct SignLevel {
-  int64_t resolution;  // 2 to 2^16
-  int64_t axes;        // bit a is set if the level extends along axis a: 3, 5, 6 or 7
-  int64_t first;       // row at which the level begins
-  int64_t rows;
-};
+using SignLevel = HashLevel;
 
 struct SignGrid {
   const int32_t* points;  // [count, 3]

@@ -4,15 +4,9 @@
 
 #include <cstdint>
 
-namespace gsb {
+#include "math/hash_level.h"
 
-// One level: a table of `rows` vectors for the vertices of a grid with `resolution` vertices along each of its axes.
-struct HashLevel {
-  int64_t resolution;  // at least 2
-  int64_t axes;        // bit a is set if the grid extends along axis a
-  int64_t first;       // row of the table at which the level begins
-  int64_t rows;
-};
+namespace gsb {
 
 constexpr int kHashFeatures = 4;
 constexpr int kHashFractionBits = 16;  // of a position within its cell

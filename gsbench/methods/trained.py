@@ -73,6 +73,8 @@ class TrainedMethod(Method):
     model_params: ClassVar[type[ModelParams]] = ModelParams
     optimization_params: ClassVar[type[OptimizationParams]] = OptimizationParams
     pipeline_params: ClassVar[type[PipelineParams]] = PipelineParams
+    #: What `model_class` is made from, where a class does not set it.
+    trained_model: ClassVar[type[TrainedModel]] = TrainedModel
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -80,7 +82,7 @@ class TrainedMethod(Method):
             cls.Config = _merged_config(cls)
         if "model_class" not in cls.__dict__:
             cls.model_class = type(
-                f"{cls.__name__}Model", (TrainedModel,), {"method": cls, "__module__": cls.__module__}
+                f"{cls.__name__}Model", (cls.trained_model,), {"method": cls, "__module__": cls.__module__}
             )
 
     @classmethod

@@ -73,7 +73,7 @@ class AnchorNetworks(nn.Module):
         weight = torch.cat([layer.weight for layer in first])
         bias = torch.cat([layer.bias for layer in first])
         hidden = torch.addmm(bias, features, weight[:, : self.feat_dim].T)
-        hidden = torch.addmm(hidden, seen_from, weight[:, self.feat_dim :].T).relu_()
+        hidden = hidden.addmm_(seen_from, weight[:, self.feat_dim :].T).relu_()
         of_opacity, of_shape, of_color = torch.split(hidden, self.feat_dim, dim=1)
         n, k = features.shape[0], self.n_offsets
         shapes = self.shape.second(of_shape).view(n, k, 7)

@@ -98,6 +98,47 @@ class Coded:
     mlps: QuantizedWeights
     further: tuple[IntegerNetwork, ...] = ()
 
+    def state(self) -> dict[str, Any]:
+        """All that as tensors and plain values, for `from_state`."""
+        arrays = {
+            "voxels": self.voxels,
+            "masks": self.masks,
+            "signs": self.signs,
+            "weights": self.mlps.values,
+            "exponents": self.mlps.exponents,
+            **self.symbols,
+        }
+        networks = {f"network_{i}": n.to_bytes() for i, n in enumerate((self.context, *self.further))}
+        streams = {name: np.frombuffer(data, np.uint8) for name, data in networks.items()}
+        return {
+            "tensors": {name: torch.from_numpy(np.array(value)) for name, value in {**arrays, **streams}.items()},
+            "voxel_size": self.voxel_size,
+            "steps": dict(self.steps),
+            "box": [list(self.box.low), list(self.box.extent)],
+            "entries": [self.layout.space_entries, self.layout.plane_entries],
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Coded:
+        """Inverse of `state`."""
+        arrays = {name: value.numpy() for name, value in state["tensors"].items()}
+        count = sum(name.startswith("network_") for name in arrays)
+        networks = [IntegerNetwork.from_bytes(arrays[f"network_{i}"].tobytes()) for i in range(count)]
+        low, extent = state["box"]
+        return cls(
+            voxel_size=state["voxel_size"],
+            steps=dict(state["steps"]),
+            box=Box(_triple(low), _triple(extent)),
+            layout=HashLayout(space_entries=state["entries"][0], plane_entries=state["entries"][1]),
+            voxels=arrays["voxels"],
+            masks=arrays["masks"],
+            signs=arrays["signs"],
+            context=networks[0],
+            symbols={group: arrays[group] for group in GROUPS},
+            mlps=QuantizedWeights(arrays["weights"], arrays["exponents"]),
+            further=tuple(networks[1:]),
+        )
+
 
 class Stream(Protocol):
     """Symbols in or out: what is written is returned, what is read need not be given."""

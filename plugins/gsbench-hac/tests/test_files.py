@@ -1,0 +1,226 @@
+"""The files of hac and hac++: what they decode to, wherever that happens, and what they cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gsbench_hac.codec import Codec, Coded
+from gsbench_hac.integers import grid_features, group_model, step_indices
+
+from gsbench import ArtifactReader, ArtifactWriter, Context
+from gsbench.coding.gaussian import table_bits
+from gsbench.errors import ArtifactError
+from gsbench.hooks import method_class
+from gsbench.native import cpu_isa, set_cpu_isa
+from gsbench.testing import tiny_scene
+
+METHODS = ("hac", "hac++")
+
+
+def context(folder: Path, iterations: int | None = 60) -> Context:
+    return Context(torch.device("cpu"), 1, 0, folder, iterations)
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Any]:
+    """A method, its config, and a model in which some offsets and some anchors do not live."""
+    method = method_class(request.param)()
+    config = method.Config(densification_interval=15, densify_grad_threshold=1e-5, lmbda=0.001)
+    scene = tiny_scene(views=8, width=48, height=36, points=400).for_training()
+    model = method.fit(scene, config, context(tmp_path_factory.mktemp("fit")))
+    with torch.no_grad():
+        g = torch.Generator().manual_seed(4)
+        model.gaussians._mask[torch.rand(model.gaussians._mask.shape, generator=g) < 0.3] = -10.0
+        model.gaussians._mask[::9] = -10.0
+    return method, config, model
+
+
+def write(method: Any, config: Any, model: Any, path: Path) -> Path:
+    with ArtifactWriter(path, "hac", "0") as out:
+        method.encode(model, config, out, context(path.parent))
+    return path
+
+
+def test_what_is_decoded_is_what_was_quantized(trained: tuple[Any, Any, Any], tmp_path: Path) -> None:
+    method, config, model = trained
+    codec: Codec = method.codec
+    coded = codec.quantize(model.gaussians)
+    read = codec.read(ArtifactReader(write(method, config, model, tmp_path / "a.gsb")))
+    assert read.state().keys() == coded.state().keys()
+    for name, value in coded.state()["tensors"].items():
+        assert torch.equal(value, read.state()["tensors"][name]), name
+    assert {k: v for k, v in read.state().items() if k != "tensors"} == {
+        k: v for k, v in coded.state().items() if k != "tensors"
+    }
+
+    # Within half a step of the model, and no anchor or offset too many.
+    anchors = codec.renderable(read).anchors
+    live = model.gaussians.live_offsets()
+    kept = live.any(dim=1)
+    assert 0 < len(anchors) == int(kept.sum()) < len(model.gaussians)
+    assert anchors.masks is not None
+    assert int(anchors.masks.sum()) == int(live.sum())
+    place = {tuple(v): i for i, v in enumerate(model.gaussians._voxels.tolist())}
+    order = [place[tuple(v)] for v in read.voxels.tolist()]
+    assert torch.equal(anchors.positions, model.gaussians.get_xyz[order])
+    assert torch.equal(anchors.masks > 0, live[order])
+    features = model.gaussians._anchor_feat.detach()[order]
+    points = read.box.points(read.voxels)
+    outputs = read.context.forward(grid_features(points, read.box.extent, read.layout.levels(), read.signs))
+    steps = 1.0 + np.tanh(step_indices(outputs)["features"] / 64)
+    assert bool(((anchors.features - features).abs() <= torch.from_numpy(steps) * 0.5001 + 1e-6).all())
+
+
+def test_a_model_from_a_file_encodes_to_the_same_file(trained: tuple[Any, Any, Any], tmp_path: Path) -> None:
+    method, config, model = trained
+    first = write(method, config, model, tmp_path / "a.gsb")
+    again = method.model_from(ArtifactReader(first))
+    assert write(method, config, again, tmp_path / "b.gsb").read_bytes() == first.read_bytes()
+    restored = type(method).model_class.from_state(again.state(), config)
+    assert write(method, config, restored, tmp_path / "c.gsb").read_bytes() == first.read_bytes()
+    view = tiny_scene().train[0]
+    decoded = type(method).decode(ArtifactReader(first), context(tmp_path))
+    assert torch.equal(restored.render(view, torch.zeros(3)), decoded.render(view, torch.zeros(3)))
+
+
+CHILD = """
+import hashlib, sys, torch
+from gsbench import ArtifactReader
+from gsbench.hooks import method_class
+for threads in (1, 3):
+    torch.set_num_threads(threads)
+    decoded = method_class(sys.argv[1]).decode(ArtifactReader(sys.argv[2]), None)
+    a = decoded.anchors
+    parts = [a.positions, a.features, a.scales, a.offsets, a.masks, *decoded.networks.parameters()]
+    print(hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in parts)).hexdigest())
+"""
+
+
+def test_decodes_alike_with_every_instruction_set_and_thread_count(
+    trained: tuple[Any, Any, Any], tmp_path: Path
+) -> None:
+    method, config, model = trained
+    before = cpu_isa()
+    available = []
+    files = set()
+    for isa in ("baseline", "avx2", "avx512"):
+        try:
+            set_cpu_isa(isa)
+        except ValueError:
+            continue
+        available.append(isa)
+        files.add(hashlib.sha256(write(method, config, model, tmp_path / f"{isa}.gsb").read_bytes()).hexdigest())
+    set_cpu_isa(before)
+    assert len(files) == 1
+    name = "hac++" if isinstance(method, method_class("hac++")) else "hac"
+    found = set()
+    for isa in available:
+        environment = {**os.environ, "GSBENCH_ISA": isa, "OMP_NUM_THREADS": "3"}
+        command = [sys.executable, "-c", CHILD, name, str(tmp_path / f"{available[0]}.gsb")]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        hashes = result.stdout.split()
+        assert len(hashes) == 2
+        found.update(hashes)
+    assert len(found) == 1
+
+
+def float_bits(model: Any, coded: Coded) -> dict[str, float]:
+    """What the float context says the same symbols cost."""
+    gaussians = model.gaussians
+    place = {tuple(v): i for i, v in enumerate(gaussians._voxels.tolist())}
+    order = torch.tensor([place[tuple(v)] for v in coded.voxels.tolist()])
+    with torch.no_grad():
+        hidden, _ = gaussians.context.hidden(gaussians.points(gaussians._voxels[order]), gaussians.extent)
+        steps = gaussians.context.step_sizes(hidden)
+        values = {}
+        for group in ("features", "scales", "offsets"):
+            flat = gaussians.values_of(group)[order].flatten(1)
+            values[group] = torch.round(flat / steps[group]) * steps[group]
+        bits = gaussians.context.bits(hidden, values, steps)
+    live = torch.from_numpy(coded.masks).repeat_interleave(3, dim=1)
+    bits["offsets"] = bits["offsets"][live]
+    return {group: float(value.sum()) for group, value in bits.items()}
+
+
+def test_estimate_and_bytes_agree(trained: tuple[Any, Any, Any], tmp_path: Path) -> None:
+    """What training takes for the rate is what the file has, within 1 % (and the streams' last bytes)."""
+    method, config, model = trained
+    coded = method.codec.quantize(model.gaussians)
+    reader = ArtifactReader(write(method, config, model, tmp_path / "a.gsb"))
+    estimated = float_bits(model, coded)
+    for group, bits in estimated.items():
+        assert reader.section(group).length * 8 == pytest.approx(bits, rel=0.01, abs=80), group
+    total = sum(reader.section(group).length for group in estimated) * 8
+    assert total <= 1.005 * sum(estimated.values()) + 240
+
+
+def test_bits_of_the_integer_context_are_those_of_the_file(trained: tuple[Any, Any, Any], tmp_path: Path) -> None:
+    method, config, model = trained
+    coded = method.codec.quantize(model.gaussians)
+    outputs = coded.context.forward(
+        grid_features(coded.box.points(coded.voxels), coded.box.extent, coded.layout.levels(), coded.signs)
+    )
+    part = method.codec.split(outputs, coded.symbols, coded.masks)["scales"]
+    said = group_model("scales", part[:, :6], part[:, 6:], step_indices(outputs)["scales"])
+    bits = table_bits(
+        *(np.ascontiguousarray(a).reshape(-1) for a in (coded.symbols["scales"], said.mean64, said.scale_index))
+    )
+    length = ArtifactReader(write(method, config, model, tmp_path / "a.gsb")).section("scales").length
+    assert 8 * length <= 1.0005 * bits.sum() + 64
+
+
+def test_no_anchor_lives(trained: tuple[Any, Any, Any], tmp_path: Path) -> None:
+    method, config, model = trained
+    state = model.state()
+    state["tensors"] = {**state["tensors"], "masks": torch.full_like(state["tensors"]["masks"], -10.0)}
+    empty = type(method).model_class.from_state(state, config)
+    decoded = type(method).decode(ArtifactReader(write(method, config, empty, tmp_path / "a.gsb")), context(tmp_path))
+    assert type(method).counts(decoded) == {"gaussians": 0, "anchors": 0}
+    image = decoded.render(tiny_scene().train[0], torch.tensor([0.1, 0.2, 0.3]))
+    assert torch.equal(image, torch.tensor([0.1, 0.2, 0.3]).expand_as(image))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"anchors": 5},
+        {"anchors": -1},
+        {"anchors": 2**40},
+        {"feat_dim": 49},
+        {"n_offsets": 11},
+        {"origin": [0, 0]},
+        {"box": [[0, 0, 0], [0, 1, 1]]},
+        {"box": None},
+        {"voxel_size": "1"},
+        {"q_scales": -1.0},
+        {"space_entries": 0},
+    ],
+)
+def test_headers_that_lie_are_refused(trained: tuple[Any, Any, Any], tmp_path: Path, change: dict[str, Any]) -> None:
+    method, config, model = trained
+    reader = ArtifactReader(write(method, config, model, tmp_path / "a.gsb"))
+    with ArtifactWriter(tmp_path / "b.gsb", "hac", "0") as out:
+        out.header |= {**reader.header, **change}
+        for section in reader.sections:
+            out.section(section.name, reader.read(section.name), section.kind, section.coder)
+    with pytest.raises(ArtifactError):
+        type(method).decode(ArtifactReader(tmp_path / "b.gsb"), context(tmp_path))
+
+
+def test_the_header_says_nothing_about_the_machine(trained: tuple[Any, Any, Any], tmp_path: Path) -> None:
+    method, config, model = trained
+    header = ArtifactReader(write(method, config, model, tmp_path / "a.gsb")).header
+    expected = {"anchors", "feat_dim", "n_offsets", "voxel_size", "origin", "box", "space_entries", "plane_entries"}
+    expected |= {"q_features", "q_scales", "q_offsets"} | ({"chunks"} if "chunks" in header else set())
+    assert set(header) == expected
+    assert json.loads(json.dumps(header)) == header
