@@ -237,7 +237,7 @@ def fuzz(folder: Path, rounds: int, seed: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(("binary", "seed"), [(True, 1), (False, 2)])
-@pytest.mark.parametrize("rounds", [1000, pytest.param(50_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [1000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_mutations_in_bounded_time_and_memory(raw: Any, tmp_path: Path, binary: bool, seed: int, rounds: int) -> None:
     folder = raw.write(tmp_path)
     if not binary:

@@ -249,7 +249,7 @@ def test_photos(tmp_path: Path, rounds: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("rounds", [500, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [500, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_masks(tmp_path: Path, rounds: int) -> None:
     path = tmp_path / "mask"
     counts = np.random.default_rng(1).random((16, 24)) < 0.5
