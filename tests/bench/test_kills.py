@@ -148,10 +148,12 @@ def test_a_job_that_is_killed_is_a_row_and_goes_on_next_time(resumable_plan: Pla
             notes.append(f"{event.job} {event.text}")
 
     def kill() -> None:
-        until(lambda: trace.exists() and trace.read_text().count("19\n") == 2)
-        (pid,) = processes(f"{victim}.json")
-        os.kill(pid, signal.SIGKILL)
-        hold.unlink()
+        try:
+            until(lambda: trace.exists() and trace.read_text().count("19\n") == 2)
+            (pid,) = [pid for pid, line in processes(plan.out).items() if f"{victim}.json" in line]
+            os.kill(pid, signal.SIGKILL)
+        finally:
+            hold.unlink()  # or nothing would ever end
 
     killer = threading.Thread(target=kill)
     killer.start()
