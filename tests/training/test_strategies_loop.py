@@ -42,9 +42,9 @@ def run(source: str, changes: Mapping[str, str]) -> dict[str, Any]:
     return names
 
 
-DEFAULT = (
-    "DefaultStrategy(refine_start_iter=50, refine_every=50, reset_every=150, refine_stop_iter=250, grow_grad2d=5e-5)"
-)
+DEFAULT = """DefaultStrategy(
+    refine_start_iter=50, refine_every=50, reset_every=150, refine_stop_iter=250, grow_grad2d=5e-5
+)"""
 MCMC = "MCMCStrategy(refine_start_iter=50, refine_every=25, refine_stop_iter=250, cap_max=270, noise_lr=5e3)"
 TO_MCMC = {
     "import DefaultStrategy": "import MCMCStrategy",
@@ -95,7 +95,7 @@ def test_the_loop(blocks: list[str], strategy: dict[str, str], layout: dict[str,
 
 @pytest.mark.parametrize("layout", [PACKED, UNPACKED], ids=["packed", "unpacked"])
 def test_the_loop_with_absolute_gradients(blocks: list[str], layout: dict[str, str]) -> None:
-    changes = {"grow_grad2d=5e-5)": "grow_grad2d=5e-5, absgrad=True)", **layout}
+    changes = {"grow_grad2d=5e-5\n)": "grow_grad2d=5e-5, absgrad=True\n)", **layout}
     changes["sh_degree=4,"] = layout["sh_degree=4,"] + " absgrad=True,"
     absolute = run(blocks[0], {**changes, "range(300)": "range(50)"})["strategy_state"]
     signed = run(blocks[0], {**layout, "range(300)": "range(50)"})["strategy_state"]
