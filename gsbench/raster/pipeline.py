@@ -200,12 +200,12 @@ def rasterize(
     )
     if options.absgrad or "grad_abs" in asked:
         blend.means2d, blend.grad_abs = means2d, torch.zeros_like(projected.means2d)
+    geometry = means2d, conics, opacities, depths
+    if not options.packed:
+        geometry = means2d.view(-1, 2), conics.view(-1, 3), opacities.view(-1), depths.view(-1)
     image, alpha, distortion = Blend.apply(  # type: ignore[no-untyped-call]
         blend,
-        means2d.view(-1, 2),
-        conics.view(-1, 3),
-        opacities.view(-1),
-        depths.view(-1),
+        *geometry,
         projected.colors,
         features,
         backgrounds,
