@@ -419,6 +419,25 @@ class Rasterizer:
             grads["grad_viewmats"],
         )
 
+    def normals(self, inputs: InputTensors) -> Tensor:
+        """Unit vectors [S, 3] in the world along the smallest scale (of equal ones the first), turned towards the
+        camera; zeros where nothing is visible.
+
+        Raises:
+            ValueError: if the inputs have covars.
+        """
+        result = empty_result(self._slots, 3)
+        self._call("normals_forward", _input_pointers(inputs), ctypes.c_void_p(result.data_ptr()))
+        return result
+
+    def normals_backward(self, inputs: InputTensors, grad_normals: Tensor) -> Tensor:
+        """The gradient of quats [N, 4] from that of `normals` [S, 3]."""
+        result = empty_result(self._gaussians, 4)
+        grad = pointer("gradient of normals", grad_normals, torch.float32, (self._slots, 3))
+        fields = {**_input_pointers(inputs), "grad_quats": result.data_ptr()}
+        self._call("normals_backward", fields, ctypes.c_void_p(grad))
+        return result
+
     def fisher(self, inputs: InputTensors, canvas: Canvas) -> Tensor:
         """Fisher information of position and scale, float32 [S, 21]: the upper triangle, row by row, of the sum over
         pixels and channels of g g^T, with g the derivative by (mean, scale), features held fixed.
