@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gsbench.native._pool import empty_result
 from gsbench.native.raster import Canvas, InputTensors, Rasterizer, SlotGradients
 
 
@@ -146,6 +147,72 @@ class Blend(torch.autograd.Function):
             of_features,
             grad_backgrounds,
         )
+
+
+class Normals(torch.autograd.Function):
+    """`Rasterizer.normals` from the fields of `InputTensors`. Its gradient is that of quats."""
+
+    @staticmethod
+    def forward(ctx: Any, rasterizer: Rasterizer, *tensors: Tensor | None) -> Tensor:
+        """Find the normals."""
+        ctx.rasterizer = rasterizer
+        ctx.save_for_backward(*tensors)
+        return rasterizer.normals(InputTensors(*tensors))  # type: ignore[arg-type]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of quats."""
+        inputs = InputTensors(*ctx.saved_tensors)
+        result: list[Tensor | None] = [None] * (1 + len(inputs))
+        result[1 + InputTensors._fields.index("quats")] = ctx.rasterizer.normals_backward(inputs, grad.contiguous())
+        return tuple(result)
+
+
+class JoinColumns(torch.autograd.Function):
+    """``torch.cat(parts, dim=1)`` of [S, D_i] float32 on the CPU, in memory that is used again, whose gradients are
+    contiguous, so that nothing copies them once more.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        """Join."""
+        ctx.widths = [int(part.shape[1]) for part in parts]
+        result = empty_result(len(parts[0]), sum(ctx.widths))
+        for to, part in zip(torch.split(result, ctx.widths, dim=1), parts, strict=True):
+            to.copy_(part)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        """Split."""
+        return tuple(empty_result(*part.shape).copy_(part) for part in torch.split(grad, ctx.widths, dim=1))
+
+
+class SplitChannels(torch.autograd.Function):
+    """``torch.split(image, widths, dim=-1)`` of float32 on the CPU into contiguous parts. Slices would each fill an
+    image of zeros on the way back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, *widths: int) -> tuple[Tensor, ...]:
+        """Split."""
+        ctx.widths, ctx.shape = widths, image.shape
+        ctx.set_materialize_grads(False)
+        return tuple(empty_result(*part.shape).copy_(part) for part in torch.split(image, widths, dim=-1))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Join, with zeros for what nobody used."""
+        result = empty_result(*ctx.shape)
+        for to, grad in zip(torch.split(result, ctx.widths, dim=-1), grads, strict=True):
+            if grad is None:
+                to.zero_()
+            else:
+                to.copy_(grad)
+        return (result, *(None for _ in ctx.widths))
 
 
 class GatherRows(torch.autograd.Function):
