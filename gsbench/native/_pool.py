@@ -27,7 +27,7 @@ _SMALLEST: Final = 1 << 16
 _SMALLEST_RESULT: Final = 1 << 17
 #: The size of huge pages.
 _HUGE_PAGE: Final = 1 << 21
-_NUMPY: Final = {
+_NUMPY: Final[dict[torch.dtype, np.dtype[Any]]] = {
     torch.float32: np.dtype(np.float32),
     torch.int32: np.dtype(np.int32),
     torch.int64: np.dtype(np.int64),

@@ -191,7 +191,7 @@ class JoinColumns(torch.autograd.Function):
 
 
 class SplitChannels(torch.autograd.Function):
-    """``torch.split(image, widths, dim=-1)`` of float32 on the CPU into contiguous parts. Slices would each fill an
+    """``torch.split(image, list(widths), dim=-1)`` of float32 on the CPU into contiguous parts. Slices would each fill an
     image of zeros on the way back.
     """
 
@@ -200,7 +200,7 @@ class SplitChannels(torch.autograd.Function):
         """Split."""
         ctx.widths, ctx.shape = widths, image.shape
         ctx.set_materialize_grads(False)
-        return tuple(empty_result(*part.shape).copy_(part) for part in torch.split(image, widths, dim=-1))
+        return tuple(empty_result(*part.shape).copy_(part) for part in torch.split(image, list(widths), dim=-1))
 
     @staticmethod
     @once_differentiable
