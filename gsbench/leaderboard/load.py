@@ -154,7 +154,7 @@ class Loader:
             record = record_from_json(data)
         except StoreError as error:
             raise RecordError(f"{path}: {error}") from None
-        name, root = _place(path, record)
+        name, root = locate(path, record)
         problem = contradiction(record)
         if problem is not None:
             raise RecordError(f"{path}: {problem}")
@@ -232,8 +232,12 @@ def contradiction(record: Record) -> str | None:
     return None
 
 
-def _place(path: Path, record: Record) -> tuple[str, Path]:
-    """The record's name, and the folder that it is relative to."""
+def locate(path: Path, record: Record) -> tuple[str, Path]:
+    """The record's name, and the results or board folder that it is relative to.
+
+    Raises:
+        RecordError: if the record does not lie where its contents say.
+    """
     try:
         name = record.path()
     except ValueError as error:

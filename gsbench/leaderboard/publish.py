@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -20,11 +21,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from gsbench import _files
-from gsbench.errors import RecordError, StoreError, UsageError
+from gsbench.errors import GsbenchError, RecordError, StoreError, UsageError
 from gsbench.leaderboard.load import Loaded, Loader, load_records, refuse
 from gsbench.leaderboard.reported import read_reported
 from gsbench.leaderboard.sums import SUMS_FILE, VERIFIED_SUFFIX, note_path, read_sums, write_sums
-from gsbench.records import Record, record_json_schema
+from gsbench.records import Record, read_record, record_json_schema
 from gsbench.records.io import to_json
 
 REPLACED_FILE: Final = "replaced.jsonl"
@@ -115,12 +116,12 @@ def _obstacle(item: Loaded, root: Path, replace: bool) -> str | None:
 def _differences(target: Path, record: Record) -> str:
     """What would change, in words."""
     try:
-        earlier = Loader().load(target).record
-    except RecordError:
+        earlier = read_record(target)
+    except GsbenchError:
         return ""
     found = []
     names = sorted({*earlier.metrics, *record.metrics})
-    pairs = [("bytes", earlier.bytes, record.bytes)]
+    pairs: list[tuple[str, float | None, float | None]] = [("bytes", earlier.bytes, record.bytes)]
     pairs += [(name, earlier.metrics.get(name), record.metrics.get(name)) for name in names]
     for name, before, after in pairs:
         if before != after:
@@ -180,10 +181,8 @@ def _withdraw(target: Path, sums: dict[str, str], name: str) -> None:
     """Remove what belongs to a record that is replaced."""
     stem = name.removesuffix(".json")
     artifact = ""
-    try:
-        artifact = PurePosixPath(Loader().load(target).record.artifact or "").name
-    except RecordError:
-        pass  # it is replaced because it is damaged
+    with contextlib.suppress(GsbenchError):  # it may be replaced because it is damaged
+        artifact = PurePosixPath(read_record(target).artifact or "").name
     for listed in [str(PurePosixPath(name).parent / artifact), f"{stem}{VERIFIED_SUFFIX}"]:
         if listed in sums:
             del sums[listed]
@@ -302,9 +301,8 @@ class _Check:
         for name in sorted(sums):
             if name not in there:
                 self.problems.append(f"{root / name}: missing, though listed in {SUMS_FILE}")
-            elif name not in belonging or name.endswith(VERIFIED_SUFFIX):  # records and artifacts were hashed before
-                if _sha256(there[name]) != sums[name]:
-                    self.problems.append(f"{there[name]}: its sha256 is not the one listed in {SUMS_FILE}")
+            elif name.endswith(VERIFIED_SUFFIX) and _sha256(there[name]) != sums[name]:  # the others were hashed before
+                self.problems.append(f"{there[name]}: its sha256 is not the one listed in {SUMS_FILE}")
         self._replacements(root / REPLACED_FILE)
 
     def _record(self, loader: Loader, path: Path, name: str) -> set[str]:
@@ -327,7 +325,7 @@ class _Check:
                 str(PurePosixPath(name).with_name(p.name))
                 for p in path.parent.glob(f"{stem}.*")
                 if not _is_record(p.name)
-            }  # noqa: E501
+            }
         return mine
 
     def _replacements(self, path: Path) -> None:
