@@ -2,8 +2,8 @@
 
     write_site(board, Path("site"), options=SiteOptions(views=2))
 
-Scripts are classic ones and data are assignments in scripts, because pages opened by ``file://`` may neither fetch files
-nor import modules. The same records give the same bytes.
+Scripts are classic ones and data are assignments in scripts, because pages opened by ``file://`` may neither fetch
+files nor import modules. The same records give the same bytes.
 """
 
 from __future__ import annotations

@@ -6,23 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from gsbench.errors import SceneError
 from gsbench.leaderboard.board import Result, SceneEntry, Section
+from gsbench.leaderboard.site.colors import ERROR_COLORS, ERROR_FULL
 from gsbench.leaderboard.site.frames import FrameFinder, Pixels
 from gsbench.leaderboard.site.names import entry_slug, href, slug
 from gsbench.leaderboard.site.options import SiteOptions
 from gsbench.leaderboard.site.scenes import FoundScene
 from gsbench.scenes import Scene
-
-#: The error (of 255, mean over the three channels) that the map's lightest color stands for.
-ERROR_FULL: Final = 64
-#: The error map's colors at equal distances from no error to `ERROR_FULL`: lightness rises, as in matplotlib's maps.
-_ERROR_COLORS: Final = ((4, 4, 14), (58, 18, 88), (134, 36, 104), (208, 66, 72), (246, 140, 40), (252, 250, 190))
 
 
 @dataclass(frozen=True)
@@ -55,13 +51,14 @@ def error_map(render: Pixels, truth: Pixels) -> Pixels:
     """
     difference = np.abs(render.astype(np.int16) - truth.astype(np.int16)).sum(axis=2)
     index = np.minimum(difference * 255 // (3 * ERROR_FULL), 255)
-    return _error_table()[index]
+    colored: Pixels = _error_table()[index]
+    return colored
 
 
 def _error_table() -> Pixels:
-    places = np.linspace(0.0, 255.0, len(_ERROR_COLORS))
+    places = np.linspace(0.0, 255.0, len(ERROR_COLORS))
     channels = [
-        np.interp(np.arange(256), places, [color[channel] for color in _ERROR_COLORS]).round() for channel in range(3)
+        np.interp(np.arange(256), places, [color[channel] for color in ERROR_COLORS]).round() for channel in range(3)
     ]
     return np.stack(channels, axis=1).astype(np.uint8)
 

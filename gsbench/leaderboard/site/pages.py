@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gsbench.leaderboard.board import METRIC_COLUMNS, Board, MethodCard, MetricColumn, Reported, Section
+from gsbench.leaderboard.site.colors import ERROR_COLORS
 from gsbench.leaderboard.site.names import slug
 from gsbench.leaderboard.site.prose import PROTOCOLS, TRUST, ProtocolText, protocol_text
 
@@ -33,6 +34,7 @@ class Pages:
             keep_trailing_newline=True,
         )
         self._templates.filters["slug"] = slug
+        self._templates.filters["summary"] = _summary
         self._templates.filters["grouped"] = lambda count: f"{count:,}"
 
     def index(self) -> None:
@@ -49,8 +51,7 @@ class Pages:
             scene_slugs={scene: slug(scene) for scene in section.scenes},
             methods=sorted({entry.method for entry in section.entries}),
             reported=[row for row in self._board.reported if row.dataset == section.dataset],
-            missing=[metric for metric in section.metrics if not _has_value(section, metric)],
-            reasons={metric.name: _reason(section, metric) for metric in section.metrics},
+            missing=_missing(section),
         )
 
     def scene(self, section: Section, scene: str, data: str, *, has_viewer: bool) -> None:
@@ -66,6 +67,7 @@ class Pages:
             has_viewer=has_viewer,
             previous=around[0],
             following=around[1],
+            ramp=", ".join(f"rgb({r} {g} {b})" for r, g, b in ERROR_COLORS),
         )
 
     def methods(self) -> None:
@@ -92,8 +94,7 @@ class Pages:
         groups: dict[str, list[Reported]] = {}
         for row in self._board.reported:
             groups.setdefault(row.dataset, []).append(row)
-        titles = {section.dataset: section.dataset_title for section in self._board.sections}
-        self._write("reported.html", "reported.html", groups=groups, titles=titles)
+        self._write("reported.html", "reported.html", groups=groups)
 
     def _write(self, template: str, path: str, **values: Any) -> None:
         depth = path.count("/")
@@ -122,10 +123,21 @@ def _has_value(section: Section, metric: MetricColumn) -> bool:
     )
 
 
-def _reason(section: Section, metric: MetricColumn) -> str:
-    """Why a metric has no value, where one reason is as good as another."""
-    values = [of.metrics.get(metric.name) for entry in section.entries for of in entry.scenes]
-    return next((value.reason for value in values if value is not None and value.reason), "not computed")
+def _missing(section: Section) -> dict[str, list[str]]:
+    """Why metrics have no value: reason -> their titles."""
+    found: dict[str, list[str]] = {}
+    for metric in section.metrics:
+        if not _has_value(section, metric):
+            values = [of.metrics.get(metric.name) for entry in section.entries for of in entry.scenes]
+            reason = next((value.reason for value in values if value is not None and value.reason), "not computed")
+            found.setdefault(reason, []).append(metric.title)
+    return found
+
+
+def _summary(section: Section) -> str:
+    """What the data set's title says beyond its name, as a sentence; "" if nothing."""
+    text = section.dataset_title.removeprefix(section.dataset).lstrip(": ")
+    return text if not text or text.endswith(".") else f"{text}."
 
 
 def thumbnail(section: Section) -> Markup | None:
@@ -159,8 +171,7 @@ def _thumbnail(metric: MetricColumn, found: Sequence[tuple[int, float, float]]) 
             parts.append(f'<polyline class="thumb-line c{curve % 8}" points="{line}"/>')
         parts += [f'<circle class="thumb-dot c{curve % 8}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points[:200]]
     parts.append(f'<text class="thumb-text" x="{right:g}" y="{_HEIGHT - 7}" text-anchor="end">log MB</text>')
-    parts.append(
-        f'<text class="thumb-text" transform="translate(17 {bottom:g}) rotate(-90)">{Markup.escape(metric.title)}</text>'
-    )
+    title = Markup.escape(metric.title)
+    parts.append(f'<text class="thumb-text" transform="translate(17 {bottom:g}) rotate(-90)">{title}</text>')
     # Every part is made of numbers and escaped text.
     return Markup(f'<svg class="thumb" viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-hidden="true">{"".join(parts)}</svg>')

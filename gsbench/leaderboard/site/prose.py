@@ -60,10 +60,10 @@ PROTOCOLS: Final = (
 
 #: How far a number was checked: name -> what it means.
 TRUST: Final = {
-    "claimed": "The record says so. It names the artifact by its SHA-256, the settings and the versions, so that anyone "
-    "can check it.",
-    "decoded": "Somebody decoded the artifact again, in a sealed process that sees nothing else, rendered and scored it, "
-    "and found the record's numbers within stated tolerances.",
+    "claimed": "The record says so. It names the artifact by its SHA-256, the settings and the versions, so that "
+    "anyone can check it.",
+    "decoded": "Somebody decoded the artifact again, in a sealed process that sees nothing else, rendered and scored "
+    "it, and found the record's numbers within stated tolerances.",
     "reproduced": "Somebody repeated the training as well, and found the record's numbers within stated tolerances.",
 }
 

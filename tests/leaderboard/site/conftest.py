@@ -135,7 +135,13 @@ class Browser:
         """A mouse event at a place of the window: mouseMoved, mousePressed or mouseReleased."""
         button = "left" if held or kind != "mouseMoved" else "none"
         self._call(
-            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=int(held), clickCount=int(kind != "mouseMoved")
+            "Input.dispatchMouseEvent",
+            type=kind,
+            x=x,
+            y=y,
+            button=button,
+            buttons=int(held),
+            clickCount=int(kind != "mouseMoved"),
         )
 
     def screenshot(self, selector: str | None = None, *, whole: bool = False) -> bytes:

@@ -77,7 +77,7 @@
       ctx.moveTo(area.left, y);
       ctx.lineTo(area.right, y);
       ctx.stroke();
-      ctx.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+      ctx.font = `12px ${window.Chart.defaults.font.family}`;
       ctx.textAlign = "right";
       const above = y - area.top > 20;
       ctx.textBaseline = above ? "bottom" : "top";
@@ -229,6 +229,8 @@
     if (iterations) lines.push(`${iterations.toLocaleString("en-US")} steps`);
     return lines;
   }
+
+  if (window.Chart) window.Chart.defaults.font.family = getComputedStyle(document.documentElement).getPropertyValue("--font");
 
   /** Draws plots into `host` and keeps them up to date. */
   function Plots(section, host, onSelect) {

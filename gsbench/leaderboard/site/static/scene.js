@@ -77,6 +77,11 @@
       caption,
     );
 
+    firstImage.addEventListener("load", () => {
+      // Small images are not blown up to more than twice their size.
+      slider.style.maxWidth = `${2 * firstImage.naturalWidth}px`;
+    });
+
     function draw() {
       const found = sources(Number(view.value));
       const pair = [left, right].map((select) => found.find((source) => source.id === select.value) || found[0]);
@@ -221,7 +226,7 @@
       columns: [
         NAME,
         number("MB", "bytes", (value) => fixed(value / 1e6, smallest < 1 ? 3 : smallest < 30 ? 2 : 1), (entry) => quantity(entry, "bytes")),
-        ...metrics.map((metric) => number(metric.unit ? `${metric.title} (${metric.unit})` : metric.title, `m_${metric.name}`,
+        ...metrics.map((metric) => number(metric.unit ? `${metric.title}, ${metric.unit}` : metric.title, `m_${metric.name}`,
           (value) => fixed(value, metric.digits), (entry) => entry.m[metric.name], metric.text)),
         number("Gaussians", "gaussians", integer, (entry) => quantity(entry, "gaussians")),
         number("Train", "train", seconds, (entry) => quantity(entry, "train"), "Wall-clock time"),

@@ -172,6 +172,11 @@
     );
   }
 
+  function headingOf(metric) {
+    if (!metric.unit) return metric.title;
+    return metric.title.endsWith(")") ? `${metric.title}, ${metric.unit}` : `${metric.title} (${metric.unit})`;
+  }
+
   function columns() {
     const found = [
       {
@@ -183,7 +188,7 @@
       }),
     ];
     for (const metric of shownMetrics) {
-      const title = metric.unit ? `${metric.title} (${metric.unit})` : metric.title;
+      const title = headingOf(metric);
       found.push(
         column(title, `m_${metric.name}`, (value) => fixed(value, metric.digits), (of) => of.m[metric.name], {
           tie: metric.name, headerTooltip: metric.text, headerSortStartingDir: metric.up ? "desc" : "asc",
@@ -348,7 +353,7 @@
 
   function pointsText(scene) {
     const dropped = scene[7] ? `, ${scene[7]} off the front dropped` : "";
-    return `${scene[5]} points against ${scene[6]}${dropped}`;
+    return `${scene[5]} rate ${scene[5] === 1 ? "point" : "points"} against ${scene[6]}${dropped}`;
   }
 
   function bdScene(scene, metric) {

@@ -114,22 +114,23 @@
     return Math.max(0, Math.min(most, 2 - Math.floor(Math.log10(Math.abs(value)))));
   }
 
-  function brief(value) {
-    return fixed(value, digitsFor(value, 4));
+  /* `mean` is given for a spread, which is shown with the unit and the decimals of its mean. */
+  function brief(value, mean) {
+    return fixed(value, digitsFor(mean || value, 4));
   }
 
-  function bytes(count) {
-    if (count >= 1e9) return `${brief(count / 1e9)} GB`;
-    if (count >= 1e6) return `${brief(count / 1e6)} MB`;
-    if (count >= 1e3) return `${brief(count / 1e3)} kB`;
-    return `${count} bytes`;
+  function withUnit(value, mean, units) {
+    const [size, name] = units.find(([least]) => (mean || value) >= least) || units[units.length - 1];
+    return brief(value / size, (mean || value) / size) + (mean === undefined ? `\u00a0${name}` : "");
   }
 
-  function seconds(value) {
-    if (value >= 5400) return `${brief(value / 3600)} h`;
-    if (value >= 90) return `${brief(value / 60)} min`;
-    if (value >= 1) return `${brief(value)} s`;
-    return `${brief(value * 1000)} ms`;
+  function bytes(count, mean) {
+    return withUnit(count, mean, [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"], [1, "bytes"]]);
+  }
+
+  function seconds(value, mean) {
+    const unit = (mean || value) >= 5400 ? [3600, "h"] : (mean || value) >= 90 ? [60, "min"] : (mean || value) >= 1 ? [1, "s"] : [1e-3, "ms"];
+    return withUnit(value, mean, [unit]);
   }
 
   /** Mean and, smaller, the spread; a dash with its reason where there is no value. */
@@ -143,7 +144,7 @@
       "span",
       { class: "value" },
       h("span", { class: "mean" }, format(number)),
-      h("span", { class: "spread" }, deviation === null ? "" : `\u00b1${format(deviation)}`),
+      h("span", { class: "spread" }, deviation === null || deviation === 0 ? "" : `\u00b1${format(deviation, number)}`),
       marks || null,
     );
   }

@@ -171,37 +171,56 @@
     eye.data.near = Math.max(1e-3, camera.distance / 500);
     eye.data.far = camera.distance * 200;
     const orbit = Orbit(canvas, place);
+    let request = 0;
+    let changed = 0;
+    let frames = 0;
 
     function place() {
       const { position, rotation } = orbit.now;
       eye.position = new SPLAT.Vector3(...position);
       eye.rotation = new SPLAT.Quaternion(...quaternion(rotation));
+      wake();
     }
 
     function resize() {
-      const width = Math.round(canvas.clientWidth * devicePixelRatio);
-      const height = Math.round(canvas.clientHeight * devicePixelRatio);
-      if (canvas.width !== width || canvas.height !== height) renderer.setSize(width, height);
+      // Twice the pixels of a photo-sized canvas bring nothing but work.
+      const ratio = Math.min(devicePixelRatio, Math.max(1, 1600 / canvas.clientWidth));
+      const width = Math.round(canvas.clientWidth * ratio);
+      const height = Math.round(canvas.clientHeight * ratio);
+      if (canvas.width === width && canvas.height === height && frames) return;
       eye.data.setSize(width, height);
       eye.data.fx = (camera.fx * width) / camera.width;
       eye.data.fy = (camera.fy * height) / camera.height;
+      renderer.setSize(width, height);
     }
 
-    let request = 0;
-    let frames = 0;
+    function wake() {
+      changed = performance.now();
+      frames = Math.min(frames, 1);
+      if (!request) request = requestAnimationFrame(frame);
+    }
+
+    /* Draws until workers have unpacked and sorted what is to be seen, and then rests until something changes. */
     function frame() {
       resize();
       eye.update();
       renderer.render(world, eye);
-      if (++frames === 3) stage.dataset.drawn = "yes";
-      request = requestAnimationFrame(frame);
+      frames += 1;
+      const { updating } = renderer.renderProgram.renderData;
+      const sorted = renderer.renderProgram.depthIndex.length > 0;
+      if (sorted && !updating && frames > 2) stage.dataset.drawn = "yes";
+      const busy = updating || !sorted || frames < 8 || performance.now() - changed < 800;
+      request = busy ? requestAnimationFrame(frame) : 0;
     }
+
+    const observer = new ResizeObserver(wake);
+    observer.observe(canvas);
     place();
-    frame();
     byId("reset").hidden = false;
     byId("reset").onclick = () => orbit.reset();
     shown = () => {
       cancelAnimationFrame(request);
+      observer.disconnect();
       renderer.dispose();
       delete stage.dataset.drawn;
     };
