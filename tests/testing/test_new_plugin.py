@@ -198,8 +198,6 @@ def test_the_post_training_kind_takes_a_model_of_ones_own(tmp_path: Path) -> Non
     )  # fmt: skip
     assert refused.returncode == 2
     assert "methods that do: pruner" in refused.stderr
-    encoded = run(
-        sys.executable, "-m", "gsbench", "encode", "mine.ply", "--method", "pruner", "-o", "out.gsb", **common
-    )
+    encoded = run(sys.executable, "-m", "gsbench", "encode", "pruner", "mine.ply", "-o", "out.gsb", **common)
     assert encoded.returncode == 0, encoded.stderr
     assert (tmp_path / "out.gsb").stat().st_size == record["bytes"]
