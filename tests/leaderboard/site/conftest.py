@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import websocket
 
-websocket = pytest.importorskip("websocket", reason="needs websocket-client (extra test)")
+from gsbench.leaderboard.board import Reported
+from gsbench.leaderboard.build import build_board
+from gsbench.leaderboard.site import SiteOptions, write_site
 
 #: A browser that talks to nobody: no updates, no sync, no accounts; WebGL in software.
 ARGUMENTS = (
@@ -197,3 +202,30 @@ def start_browser() -> Iterator[Callable[[], Browser]]:
 def browser(start_browser: Callable[[], Browser]) -> Browser:
     """The browser that tests share."""
     return start_browser()
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results folder of a real run: 3dgs and hac on the demo scene, a few steps each."""
+    if importlib.util.find_spec("gsbench_3dgs") is None or importlib.util.find_spec("gsbench_hac") is None:
+        pytest.skip("needs the plugins gsbench-3dgs and gsbench-hac")
+    out = tmp_path_factory.mktemp("real") / "runs"
+    command = [sys.executable, "-m", "gsbench", "run", "--methods", "3dgs,hac", "--scenes", "demo"]
+    command += ["--iterations", "40", "--metrics", "psnr,ssim", "--out", str(out), "--quiet", "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+@pytest.fixture
+def site(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """The site of `results`, made when it is first asked for; tests leave it as it is."""
+
+    def get() -> Path:
+        out = tmp_path_factory.getbasetemp() / "site of results"
+        if not out.exists():
+            reported = Reported("3DGS", "", "demo", 27.0, 0.8, 0.2, 700.0, 3_000_000, "A paper", "https://example.org")
+            write_site(build_board([results], reported=[reported]), out, options=SiteOptions(threads=1))
+        return out
+
+    return get

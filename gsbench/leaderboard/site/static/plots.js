@@ -80,8 +80,14 @@
       ctx.font = `12px ${window.Chart.defaults.font.family}`;
       ctx.textAlign = "right";
       const above = y - area.top > 20;
-      ctx.textBaseline = above ? "bottom" : "top";
-      ctx.fillText(reference.label, area.right - 4, above ? y - 3 : y + 3);
+      const width = ctx.measureText(reference.label).width;
+      ctx.globalAlpha = 0.85;
+      ctx.fillStyle = variable("--bg");
+      ctx.fillRect(area.right - width - 8, above ? y - 18 : y + 2, width + 8, 16);
+      ctx.globalAlpha = 1;
+      ctx.fillStyle = ctx.strokeStyle;
+      ctx.textBaseline = "middle";
+      ctx.fillText(reference.label, area.right - 4, above ? y - 9 : y + 11);
       ctx.restore();
     },
   };
