@@ -131,9 +131,9 @@ class Browser:
             assert time.monotonic() < deadline, f"after {seconds} s not: {condition}; {self.problems}"
             time.sleep(0.05)
 
-    def key(self, name: str) -> None:
-        """Press a key."""
-        for kind in ("keyDown", "keyUp"):
+    def key(self, name: str, *kinds: str) -> None:
+        """Press a key and let it go, or only one of the two (keyDown, keyUp)."""
+        for kind in kinds or ("keyDown", "keyUp"):
             self._call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=_KEYS[name])
 
     def mouse(self, kind: str, x: float, y: float, *, held: bool = False) -> None:

@@ -89,7 +89,7 @@
     } else {
       scenes.closest("label").remove();
     }
-    plots.update({ metrics: [...plotted], reference: start === null ? null : section.entries[start] });
+    plots.update({ scope, metrics: [...plotted], reference: start === null ? null : section.entries[start] });
   }
 
   /** The base that others compress; else the anchor's row of the largest size. */
