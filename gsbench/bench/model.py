@@ -13,7 +13,7 @@ from gsbench.scenes import SceneOptions, SceneRef
 
 #: Number of the protocol between whoever starts a job and the process that runs it, and between a job and its sealed
 #: child, which may live in another environment. It changes whenever either side would misread the other.
-JOB_PROTOCOL: Final = 1
+JOB_PROTOCOL: Final = 2
 
 #: The stages of a job, in order.
 StageName = Literal["train", "encode", "decode", "render", "score"]
@@ -46,6 +46,10 @@ class RunRequest(_Model):
         decode_timeout: seconds after which a sealed decode is stopped, None for no limit.
         base: a model of the user's own, or a folder of them, for methods that have a base (`gsbench.bench.own_models`).
         checkpoint_every: training steps between checkpoints, 0 for none, None for one now and then.
+        timeout: seconds after which a job is stopped, None for no limit.
+        memory_limit: bytes of memory that a job may hold before it is stopped, None for no limit; what counts is told
+            by `gsbench.bench.limits.memory_of_job`.
+        envs: method -> the virtual environment (or interpreter) that its jobs run in (`gsbench.bench.elsewhere`).
     """
 
     methods: list[str]
@@ -70,6 +74,9 @@ class RunRequest(_Model):
     decode_timeout: float | None = Field(default=None, gt=0)
     base: Path | None = None
     checkpoint_every: int | None = Field(default=None, ge=0)
+    timeout: float | None = Field(default=None, gt=0)
+    memory_limit: int | None = Field(default=None, ge=1)
+    envs: dict[str, Path] = {}
 
 
 class OwnModel(_Model):
@@ -102,7 +109,8 @@ class JobSpec(_Model):
         device: "cpu", "cuda" or "cuda:N".
         threads: CPU threads; filled in by the engine.
         metrics: names, in order.
-        keep_frames, decode_timeout, checkpoint_every: see `RunRequest`.
+        keep_frames, decode_timeout, checkpoint_every, timeout, memory_limit: see `RunRequest`. The last two are for the
+            engine to enforce.
         out: the results folder, absolute.
         base: the job whose decoded artifact the method starts from.
         own_base: the user's own model that it starts from instead.
@@ -135,6 +143,8 @@ class JobSpec(_Model):
     keep_frames: bool = False
     decode_timeout: float | None = None
     checkpoint_every: int | None = None
+    timeout: float | None = None
+    memory_limit: int | None = None
     out: Path
     base: JobSpec | None = None
     own_base: OwnModel | None = None

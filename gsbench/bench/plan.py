@@ -13,6 +13,7 @@ from typing import Final
 
 from gsbench import registry
 from gsbench.bench.keys import digest
+from gsbench.bench.limits import require_memory_watch
 from gsbench.bench.model import JobSpec, OwnModel, Plan, RunRequest
 from gsbench.bench.own_models import find_models
 from gsbench.bench.settings import encode_only_fields, resolve_config, split_setting, without_fields
@@ -51,6 +52,8 @@ def build_plan(request: RunRequest) -> Plan:
     registry.engines.entry(request.engine)
     if any(seed < 0 for seed in request.seeds) or not request.seeds:
         raise UsageError(f"seeds {request.seeds}: expected numbers of 0 or more, at least one")
+    if request.memory_limit is not None:
+        require_memory_watch()
     rates = {spec.name: _rates(spec, request.rates) for spec in methods}
     _check_rates(methods, request.rates)
     options = SceneOptions(
@@ -154,6 +157,8 @@ class _Factory:
             keep_frames=self.request.keep_frames,
             decode_timeout=self.request.decode_timeout,
             checkpoint_every=self.request.checkpoint_every,
+            timeout=self.request.timeout,
+            memory_limit=self.request.memory_limit,
             out=self.request.out.expanduser().absolute(),
             base=base,
             own_base=own_base,

@@ -18,6 +18,7 @@ from gsbench import registry
 from gsbench.bench import keys, model_files, stages
 from gsbench.bench.capture import captured
 from gsbench.bench.environment import machine_environment
+from gsbench.bench.limits import log_tail, with_tail
 from gsbench.bench.memory import Peaks, peak_gpu_bytes, peak_host_bytes, reset_peak
 from gsbench.bench.model import EventKind, JobEvent, JobSpec
 from gsbench.bench.own_models import read_model
@@ -365,7 +366,7 @@ class Job:
             message = f"{type(error).__name__}: {error}"
             if isinstance(error, OSError) and error.errno in _FULL:
                 message = f"{error.filename or self.store.root} cannot be written: {error.strerror}"
-            raise StageFailedError(self._prefix + stage, message, log) from error
+            raise StageFailedError(self._prefix + stage, with_tail(message, log_tail(log)), log) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         self._say_finished(result)

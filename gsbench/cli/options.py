@@ -51,6 +51,16 @@ def color(text: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
+def _size(text: str) -> int:
+    """``8G`` in bytes."""
+    from gsbench.bench.limits import parse_size
+
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _flatten(ctx: click.Context, param: click.Parameter, value: Sequence[Sequence[str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for group in value for name in group))
 
@@ -190,6 +200,19 @@ def request_options(function: F) -> F:
                 type=click.IntRange(0),
                 metavar="N",
                 help="Training steps between checkpoints; 0: none. [default: now and then, for 1% of the time]",
+            ),
+            click.option(
+                "--timeout",
+                type=click.FloatRange(0, min_open=True),
+                metavar="S",
+                help="Stop a job that takes longer than this many seconds; the others go on.",
+            ),
+            click.option(
+                "--memory-limit",
+                type=_size,
+                metavar="SIZE",
+                help="Stop a job whose processes hold more memory than this, such as 8G (10^9 bytes each); looked at "
+                "four times a second, mapped files not counted.",
             ),
             click.option("--jobs", type=click.IntRange(1), metavar="N", help="Jobs at the same time."),
             click.option("--engine", default="local", show_default=True, help="Where jobs run."),
