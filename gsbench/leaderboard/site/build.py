@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gsbench.errors import StoreError, UsageError
 from gsbench.leaderboard.board import Board, Result, Section
+from gsbench.leaderboard.exports import write_exports
 from gsbench.leaderboard.site.assets import write_assets
 from gsbench.leaderboard.site.names import href, script, slug
 from gsbench.leaderboard.site.options import SiteOptions
@@ -77,6 +78,8 @@ def _write(board: Board, root: Path, options: SiteOptions) -> None:
     pages.methods()
     if board.reported:
         pages.reported()
+    # Beside the pages that link them.
+    write_exports(board, root / "exports")
     for section in board.sections:
         options.progress(f"{section.protocol}, {section.dataset_title}")
         _section(section, pages, root, options)

@@ -253,7 +253,7 @@
           "figure",
           { class: "plot" },
           h("figcaption", {}, h("strong", {}, metric.title), metric.unit ? ` in ${metric.unit}` : "",
-            h("span", { class: "muted" }, metric.up ? "higher is better" : "lower is better; the axis points down")),
+            h("span", { class: "muted" }, metric.up ? "higher is better" : "lower is better, axis reversed")),
         );
         host.append(figure);
         if (!all.length) {

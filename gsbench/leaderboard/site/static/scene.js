@@ -2,7 +2,7 @@
 "use strict";
 
 (function () {
-  const { h, curveStyle, mean, fixed, brief, bytes, seconds, valueNode, quantity, onTheme } = window.GSB;
+  const { h, curveStyle, mean, fixed, brief, bytes, seconds, spread, valueNode, focusable, quantity, onTheme } = window.GSB;
   const scene = window.GSB_SCENE;
   const site = document.body.dataset.root;
   const byId = (id) => document.getElementById(id);
@@ -79,7 +79,7 @@
 
     firstImage.addEventListener("load", () => {
       // Small images are not blown up to more than twice their size.
-      slider.style.maxWidth = `${2 * firstImage.naturalWidth}px`;
+      host.style.setProperty("--widest", `${2 * firstImage.naturalWidth}px`);
     });
 
     function draw() {
@@ -199,9 +199,10 @@
   }
 
   function number(title, field, format, valueOf, text) {
+    const room = good.some((entry) => spread(valueOf(entry)));
     return {
       title, field, hozAlign: "right", headerHozAlign: "right", sorter: byNumber, headerTooltip: text || false,
-      formatter: (cell) => valueNode(valueOf(cell.getData().entry), format),
+      formatter: (cell) => valueNode(valueOf(cell.getData().entry), format, null, room),
     };
   }
 
@@ -242,6 +243,7 @@
       ...shared,
       data: resultRows(),
       initialSort: [{ column: "label", dir: "asc" }],
+      rowFormatter: focusable,
       columns: [
         NAME,
         { title: "Seed", field: "seed", hozAlign: "right", headerHozAlign: "right", sorter: "number" },

@@ -2,7 +2,7 @@
 "use strict";
 
 (function () {
-  const { h, curveStyle, mean, spread, reason, fixed, brief, bytes, seconds, valueNode, quantity, onTheme } = window.GSB;
+  const { h, curveStyle, mean, spread, reason, fixed, brief, bytes, seconds, valueNode, focusable, quantity, onTheme } = window.GSB;
   const section = window.GSB_SECTION;
   const site = document.body.dataset.root;
   const state = { scene: null, hidden: new Set() };
@@ -144,6 +144,8 @@
   }
 
   function column(title, field, format, valueOf, extra) {
+    const room = section.entries.some((entry) => [entry, ...Object.values(entry.s || {})].some((of) => spread(valueOf(of))));
+    const marked = section.entries.some((entry) => (entry.ties[extra.tie || field] || []).length);
     return {
       title,
       field,
@@ -153,7 +155,7 @@
       formatter: (cell) => {
         const { entry, of } = cell.getData();
         const value = of ? valueOf(of) : `no good record of this scene`;
-        return valueNode(value === null ? undefined : value, format, marks(entry, extra.tie || field));
+        return valueNode(value === null ? undefined : value, format, marked ? marks(entry, extra.tie || field) : null, room);
       },
       ...extra,
     };
@@ -240,6 +242,7 @@
       initialSort: [{ column: "bytes", dir: "asc" }],
       columnDefaults: { headerSortTristate: false, resizable: false },
       placeholder: "No row matches.",
+      rowFormatter: focusable,
     });
     table.on("rowClick", (event, row) => {
       if (!event.target.closest("a")) select(row.getData().entry, false);

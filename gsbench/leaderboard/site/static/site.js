@@ -133,8 +133,9 @@
     return withUnit(value, mean, [unit]);
   }
 
-  /** Mean and, smaller, the spread; a dash with its reason where there is no value. */
-  function valueNode(value, format, marks) {
+  /** Mean and, smaller, the spread (for which `room` leaves space in every row, so that means line up); a dash with its
+      reason where there is no value. */
+  function valueNode(value, format, marks, room = true) {
     const number = mean(value);
     if (number === null || number === undefined) {
       return h("span", { class: "none", title: reason(value) || "not recorded" }, "\u2014");
@@ -144,9 +145,19 @@
       "span",
       { class: "value" },
       h("span", { class: "mean" }, format(number)),
-      h("span", { class: "spread" }, deviation === null || deviation === 0 ? "" : `\u00b1${format(deviation, number)}`),
+      !room ? null : h("span", { class: "spread" }, deviation === null || deviation === 0 ? "" : `\u00b1${format(deviation, number)}`),
       marks || null,
     );
+  }
+
+  /** Lets the keyboard choose rows of a table, as a click does. */
+  function focusable(row) {
+    const element = row.getElement();
+    if (element.tabIndex === 0) return;
+    element.tabIndex = 0;
+    element.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && event.target === element) element.click();
+    });
   }
 
   /** The values of a row beside its metrics; the order is that of gsbench.leaderboard.site.payload.QUANTITIES. */
@@ -157,7 +168,7 @@
   }
 
   window.GSB = {
-    h, isDark, curveStyle, variable, mean, spread, reason, fixed, brief, bytes, seconds, valueNode, quantity, addCopyButton,
+    h, isDark, curveStyle, variable, mean, spread, reason, fixed, brief, bytes, seconds, valueNode, focusable, quantity, addCopyButton,
     onTheme: (listener) => listeners.push(listener),
   };
 })();
