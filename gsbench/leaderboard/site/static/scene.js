@@ -217,7 +217,7 @@
   function buildTables() {
     const has = (name) => good.some((entry) => mean(quantity(entry, name)) !== null && mean(quantity(entry, name)) !== undefined);
     const integer = (value) => fixed(value, 0);
-    const smallest = Math.min(...good.map((entry) => mean(quantity(entry, "bytes")) || 1e12)) / 1e6;
+    const digits = window.GSB.megabyteDigits(good.map((entry) => mean(quantity(entry, "bytes"))));
     const shared = { layout: "fitDataFill", maxHeight: "60vh", columnDefaults: { headerSortTristate: false, resizable: false }, index: "id" };
     new window.Tabulator("#quality", {
       ...shared,
@@ -226,7 +226,7 @@
       initialSort: [{ column: "bytes", dir: "asc" }],
       columns: [
         NAME,
-        number("MB", "bytes", (value) => fixed(value / 1e6, smallest < 1 ? 3 : smallest < 30 ? 2 : 1), (entry) => quantity(entry, "bytes")),
+        number("MB", "bytes", (value) => fixed(value / 1e6, digits), (entry) => quantity(entry, "bytes")),
         ...metrics.map((metric) => number(metric.unit ? `${metric.title}, ${metric.unit}` : metric.title, `m_${metric.name}`,
           (value) => fixed(value, metric.digits), (entry) => entry.m[metric.name], metric.text)),
         number("Gaussians", "gaussians", integer, (entry) => quantity(entry, "gaussians")),

@@ -226,8 +226,7 @@
 
   function megabyteDigits() {
     const sizes = section.entries.map((entry) => mean(quantity(entry, "bytes"))).filter((size) => size > 0);
-    const smallest = Math.min(...sizes, 1e9) / 1e6;
-    return smallest < 1 ? 3 : smallest < 30 ? 2 : 1;
+    return window.GSB.megabyteDigits(sizes);
   }
 
   let table = null;
@@ -330,6 +329,10 @@
     return `${value > 0 ? "+" : ""}${fixed(value, 1)} %`;
   }
 
+  function share100(share) {
+    return h("span", { class: "share" }, `${fixed(100 * share, 0)} %`);
+  }
+
   function bdRow(bd, metric) {
     const several = bd.s.length > 1;
     const single = bd.s[0];
@@ -347,7 +350,7 @@
       {},
       h("th", { scope: "row" }, swatch(bd.c), section.curves[bd.c]),
       value,
-      h("td", { class: "num" }, bar, `${fixed(100 * share, 0)} %`),
+      h("td", { class: "num" }, bar, share100(share)),
       h("td", { class: "num" }, `${bd.n}/${bd.of}`),
       h("td", {}, interval ? h("span", { class: "muted" }, interval) : null, notes ? h("div", { class: "muted" }, notes) : null,
         single && !several ? h("div", { class: "muted" }, pointsText(single)) : null, details),

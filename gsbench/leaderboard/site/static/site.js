@@ -119,6 +119,12 @@
     return fixed(value, digitsFor(mean || value, 4));
   }
 
+  /** Decimals of a column of sizes in MB: the smallest has three significant digits. */
+  function megabyteDigits(sizes) {
+    const smallest = Math.min(...sizes.filter((size) => size > 0), 1e9) / 1e6;
+    return Math.max(1, Math.min(6, 2 - Math.floor(Math.log10(smallest))));
+  }
+
   function withUnit(value, mean, units) {
     const [size, name] = units.find(([least]) => (mean || value) >= least) || units[units.length - 1];
     return brief(value / size, (mean || value) / size) + (mean === undefined ? `\u00a0${name}` : "");
@@ -168,7 +174,7 @@
   }
 
   window.GSB = {
-    h, isDark, curveStyle, variable, mean, spread, reason, fixed, brief, bytes, seconds, valueNode, focusable, quantity, addCopyButton,
+    h, isDark, curveStyle, variable, mean, spread, reason, fixed, brief, bytes, seconds, megabyteDigits, valueNode, focusable, quantity, addCopyButton,
     onTheme: (listener) => listeners.push(listener),
   };
 })();
