@@ -1,7 +1,8 @@
-// The C ABI of the image loss.
+// The C ABI of the image loss and of image errors.
 #include "capi/gsbench.h"
 #include "capi/status.h"
 #include "cpu/dispatch.h"
+#include "cpu/image_errors.h"
 
 namespace gsb {
 namespace {
@@ -16,6 +17,17 @@ int plan_or_fail(int64_t height, int64_t width, int32_t threads, ImagePlan* plan
     return fail(GSB_INVALID_ARGUMENT, "image: %lld x %lld (width x height) is too large",
                 static_cast<long long>(width), static_cast<long long>(height));
   }
+  return GSB_OK;
+}
+
+int errors_bytes_or_fail(int64_t pixels, int64_t* bytes) {
+  constexpr int64_t kMostPixels = INT64_MAX / 12;
+  if (pixels < 1 || pixels > kMostPixels) {
+    return fail(GSB_INVALID_ARGUMENT, "pixels: expected 1 to %lld, got %lld", static_cast<long long>(kMostPixels),
+                static_cast<long long>(pixels));
+  }
+  const ImageErrors task = {nullptr, nullptr, pixels, nullptr, nullptr, 1};
+  *bytes = task.blocks() * static_cast<int64_t>(sizeof(ErrorSums));
   return GSB_OK;
 }
 
@@ -42,6 +54,29 @@ int32_t gsb_image_loss_run(const float* image, const float* target, int64_t heig
                      static_cast<long long>(task.plan.workspace_bytes), static_cast<long long>(workspace_bytes));
   }
   gsb::kernels().image_loss(task);
+  return GSB_OK;
+}
+
+int32_t gsb_image_errors_sizes(int64_t pixels, int64_t* workspace_bytes) {
+  return gsb::errors_bytes_or_fail(pixels, workspace_bytes);
+}
+
+int32_t gsb_image_errors_run(const float* render, const uint8_t* truth, int64_t pixels, float* clamped, float* target,
+                             int64_t* rounded, double* channels, int64_t* not_finite, void* workspace,
+                             int64_t workspace_bytes, int32_t threads) {
+  int64_t needed = 0;
+  const int status = gsb::errors_bytes_or_fail(pixels, &needed);
+  if (status != GSB_OK) return status;
+  if (threads < 1) return gsb::fail(GSB_INVALID_ARGUMENT, "threads: expected at least 1, got %d", threads);
+  if (workspace_bytes < needed) {
+    return gsb::fail(GSB_INVALID_ARGUMENT, "workspace: expected %lld bytes, got %lld", static_cast<long long>(needed),
+                     static_cast<long long>(workspace_bytes));
+  }
+  const gsb::ImageErrors task = {render, truth, pixels, clamped, target, threads};
+  const gsb::ErrorSums sums = gsb::image_errors(task, static_cast<gsb::ErrorSums*>(workspace));
+  *rounded = sums.rounded;
+  for (int channel = 0; channel < 3; ++channel) channels[channel] = sums.channels[channel];
+  *not_finite = sums.not_finite;
   return GSB_OK;
 }
 

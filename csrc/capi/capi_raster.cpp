@@ -114,10 +114,17 @@ int explain_refusal(const RasterOptions& o, const RasterBuffers& b) {
 
 int check_cameras(const RasterOptions& o, const RasterBuffers& b) {
   for (int c = 0; c < o.cameras; ++c) {
-    if (!all_finite(b.viewmats + 16 * c, 16)) return fail(GSB_INVALID_ARGUMENT, "viewmats: camera %d is not finite", c);
+    const float* v = b.viewmats + 16 * c;
+    if (!all_finite(v, 16)) return fail(GSB_INVALID_ARGUMENT, "viewmats: camera %d is not finite", c);
+    if (v[12] != 0.0f || v[13] != 0.0f || v[14] != 0.0f || v[15] != 1.0f) {
+      return fail(GSB_INVALID_ARGUMENT, "viewmats: camera %d: expected 0 0 0 1 in the last row", c);
+    }
     const float* k = b.intrinsics + 9 * c;
     if (!all_finite(k, 9) || !(k[0] > 0.0f) || !(k[4] > 0.0f)) {
       return fail(GSB_INVALID_ARGUMENT, "Ks: camera %d: expected finite numbers and positive focal lengths", c);
+    }
+    if (k[1] != 0.0f || k[3] != 0.0f || k[6] != 0.0f || k[7] != 0.0f || k[8] != 1.0f) {
+      return fail(GSB_INVALID_ARGUMENT, "Ks: camera %d: expected fx 0 cx; 0 fy cy; 0 0 1 (skew is not supported)", c);
     }
   }
   return GSB_OK;

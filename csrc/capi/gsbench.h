@@ -178,6 +178,16 @@ GSB_API int32_t gsb_image_loss_run(const float* image, const float* target, int6
                                    double l1_weight, double ssim_weight, float* gradient, double* means,
                                    void* workspace, int64_t workspace_bytes, int32_t threads);
 
+/* Bytes of workspace for an image of so many pixels. */
+GSB_API int32_t gsb_image_errors_sizes(int64_t pixels, int64_t* workspace_bytes);
+/* Errors of a render, float [pixels, 3], clamped to [0, 1], against a photograph, 8 bit [pixels, 3], divided by 255.
+ * *rounded: sum of squares, in gray levels, of the render rounded to 8 bit. channels[3]: sums of squares per channel, not
+ * rounded. *not_finite: number of the render's values that are NaN or infinite; where it is not 0, the sums mean nothing.
+ * Unless null, `clamped` and `target` receive both images as they are compared. Deterministic, on every machine. */
+GSB_API int32_t gsb_image_errors_run(const float* render, const uint8_t* truth, int64_t pixels, float* clamped,
+                                     float* target, int64_t* rounded, double* channels, int64_t* not_finite,
+                                     void* workspace, int64_t workspace_bytes, int32_t threads);
+
 /* ---- Optimizer (capi_optim.cpp) ---- */
 
 /* One step of Adam, number `step` (from 1), in place: float [count] arrays that do not overlap. */

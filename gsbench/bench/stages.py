@@ -17,7 +17,8 @@ from gsbench import registry
 from gsbench.artifact import ArtifactWriter, inspect_artifact, open_artifact
 from gsbench.bench import model_files
 from gsbench.bench.model import EncodeSpec, JobSpec
-from gsbench.bench.score import load_frame, save_image, score_frames
+from gsbench.bench.parallel import ROOM, over_views
+from gsbench.bench.score import save_image, save_images, score_frames
 from gsbench.bench.sealed import decode_sealed
 from gsbench.bench.sealed_work import hash_decoded
 from gsbench.bench.settings import build_config
@@ -26,7 +27,7 @@ from gsbench.errors import JobError, UsageError
 from gsbench.hooks import method_class
 from gsbench.methods import Context, Method, MethodSpec, Model, TrainProgress
 from gsbench.raster import RenderOptions, render
-from gsbench.scenes import Scene
+from gsbench.scenes import Scene, View
 from gsbench.splats import Splats
 from gsbench.training.checkpoint import Checkpoints, NoCheckpoints
 
@@ -153,8 +154,7 @@ def decode(
         progress=lambda done: progress(done, views, {}),
     )
     (folder / "images").mkdir()
-    for frame, name in zip(result.frames, frame_names(views, ".png"), strict=True):
-        save_image(load_frame(frame), folder / name)
+    save_images(result.frames, [folder / name for name in frame_names(views, ".png")])
     found = {
         "views": views,
         "isolation": result.isolation,
@@ -207,11 +207,21 @@ def render_base(spec: JobSpec, scene: Scene, splats: Splats, folder: Path, progr
     (folder / "images").mkdir()
     splats, background = splats.to(spec.device), scene.background.to(spec.device)
     names = frame_names(len(scene.test), ".png")
-    for index, (view, name) in enumerate(zip(scene.test, names, strict=True)):
+
+    def make(task: tuple[View, str]) -> None:
+        view, name = task
         with torch.no_grad():
             image = render(splats, view, RenderOptions(background=background)).image
         save_image(image.cpu(), folder / name)
-        progress(index + 1, len(names), {})
+
+    pixels = max((view.width * view.height for view in scene.test), default=0)
+    over_views(
+        make,
+        list(zip(scene.test, names, strict=True)),
+        # One view at a time on a GPU, which is not shared by threads.
+        _GAUSSIAN_BYTES * len(splats) + _PIXEL_BYTES * pixels if spec.device == "cpu" else ROOM,
+        lambda done: progress(done, len(names), {}),
+    )
     return StageOutput({"views": len(names)})
 
 
@@ -219,6 +229,10 @@ def threads(spec: JobSpec | EncodeSpec) -> int:
     """CPU threads of the job."""
     return spec.threads or torch.get_num_threads()
 
+
+#: About what rendering one view takes, per Gaussian and per pixel, its results included.
+_GAUSSIAN_BYTES: Final = 300
+_PIXEL_BYTES: Final = 100
 
 #: How often progress is passed on, in seconds.
 _PROGRESS_SECONDS: Final = 0.1

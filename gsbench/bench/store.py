@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -333,21 +334,32 @@ class Store:
     def write_record(self, record: Record, artifact: Path | None) -> None:
         """Write a record to its place, and the artifact it names beside it (as a hard link where that is possible).
 
-        A record without an artifact removes the one that an earlier record left.
+        A record without an artifact removes the one that an earlier record left. A good record of another question
+        (other settings, steps, scene, base or version) is not lost: it is kept beside the new one as
+        ``<name>.<hash>.replaced``, and its artifact stays among the results of the stages.
         """
         path = self.root / record.path()
         make_folder(path.parent)
         with _store_errors(path):
+            earlier = self.read_record(str(record.path()))
+            if earlier is not None and earlier.status == "ok" and _question(earlier) != _question(record):
+                kept = record_bytes(earlier)
+                name = f"{path.stem}.{hashlib.sha256(kept).hexdigest()[:8]}.replaced"
+                with _files.atomic_file(path.with_name(name)) as file:
+                    file.write(kept)
             if record.artifact is not None and artifact is not None:
                 _link(artifact, self.root / record.artifact)
-            else:
-                earlier = self.read_record(str(record.path()))
-                if earlier is not None and earlier.artifact is not None:
-                    (self.root / earlier.artifact).unlink(missing_ok=True)
+            elif earlier is not None and earlier.artifact is not None:
+                (self.root / earlier.artifact).unlink(missing_ok=True)
             data = record_bytes(record)
             if not (path.is_file() and path.read_bytes() == data):
                 with _files.atomic_file(path) as file:
                     file.write(data)
+
+
+def _question(record: Record) -> tuple[object, ...]:
+    """What a record answers, beyond its path."""
+    return record.method_info, record.config, record.iterations, record.scene_hash, record.base
 
 
 def record_bytes(record: Record) -> bytes:

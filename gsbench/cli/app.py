@@ -88,15 +88,15 @@ class App(click.Group):
     no_args_is_help=False,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 all done, 1 some jobs failed, 2 wrong usage, 3 internal, 4 verification mismatch, "
-    "130 interrupted.",
+    epilog="Exit codes: 0 all done, 1 some jobs failed or a file is damaged, 2 wrong usage or a bad scene, 3 internal, "
+    "4 verification mismatch, 130 interrupted.",
 )
 @click.version_option(__version__, prog_name="gsbench", message="%(prog)s %(version)s")
 @click.pass_context
 def app(ctx: click.Context) -> int:
     """How many bytes buy how much image quality? Benchmark compressed 3D Gaussian Splatting.
 
-    To begin: gsbench run --methods 3dgs --scenes demo
+    To begin: gsbench run --methods hac,3dgs --scenes demo
     """
     if ctx.invoked_subcommand is None:
         _say(ctx.get_help())

@@ -25,7 +25,7 @@ def command(as_json: bool, quiet: bool, **options: Any) -> int:
     """Run methods on scenes and print a table of the results.
 
     \b
-    gsbench run --methods 3dgs --scenes demo
+    gsbench run --methods hac,3dgs --scenes demo
     gsbench run --methods 3dgs --scenes path:/my/scene --iterations 7000
     gsbench run --config bench.toml --seeds 0,1,2 --json > results.json
 

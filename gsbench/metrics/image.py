@@ -6,12 +6,11 @@ import math
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from gsbench.metrics.spec import UndefinedMetricError
-from gsbench.native.image import image_loss
+from gsbench.native.image import image_errors, image_loss
 
 IDENTICAL: Final = "identical images"
 IDENTICAL_CHANNEL: Final = "identical images in one channel"
@@ -32,15 +31,11 @@ def check_images(render: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     if render.shape != truth.shape:
         raise ValueError(f"render: expected the size of the truth, {list(truth.shape)}, got {list(render.shape)}")
     render = render.detach().cpu().contiguous()
-    bad = int(torch.isfinite(render).logical_not().sum())
-    if bad:
-        raise ValueError(f"render: expected finite values, got {bad} of {render.numel()} that are NaN or infinite")
+    finite = np.isfinite(render.numpy())
+    if not finite.all():
+        bad = int(finite.size - finite.sum())
+        raise ValueError(f"render: expected finite values, got {bad} of {finite.size} that are NaN or infinite")
     return render, truth.detach().cpu().contiguous()
-
-
-def _array(image: Tensor) -> npt.NDArray[np.float64]:
-    array: npt.NDArray[np.float64] = image.double().numpy()
-    return array
 
 
 def psnr(render: Tensor, truth: Tensor) -> float:
@@ -55,9 +50,7 @@ def psnr(render: Tensor, truth: Tensor) -> float:
         UndefinedMetricError: if the rounded render equals the truth: the ratio is infinite.
         ValueError: as `check_images`.
     """
-    render, truth = check_images(render, truth)
-    rounded = (render.clamp(0.0, 1.0) * 255.0).round().to(torch.int64)
-    squares = int((rounded - truth).square().sum())
+    squares = image_errors(*check_images(render, truth)).rounded
     if squares == 0:
         raise UndefinedMetricError(IDENTICAL)
     return 10.0 * math.log10(255.0**2 * truth.numel() / squares)
@@ -75,13 +68,12 @@ def psnr_channelwise(render: Tensor, truth: Tensor) -> float:
         UndefinedMetricError: if a channel equals the truth: the ratio is infinite.
         ValueError: as `check_images`.
     """
-    render, truth = check_images(render, truth)
     # A photograph in float32, as the original has it: then a render that holds its exact values has no error.
-    difference = _array(render.clamp(0.0, 1.0)) - _array(truth.float() / 255.0)
-    errors = (difference**2).reshape(-1, 3).mean(axis=0)
-    if not errors.all():
-        raise UndefinedMetricError(IDENTICAL_CHANNEL if errors.any() else IDENTICAL)
-    return float(np.mean(20.0 * np.log10(1.0 / np.sqrt(errors))))
+    sums = image_errors(*check_images(render, truth)).channels
+    if not all(sums):
+        raise UndefinedMetricError(IDENTICAL_CHANNEL if any(sums) else IDENTICAL)
+    pixels = truth.numel() // 3
+    return sum(10.0 * math.log10(pixels / squares) for squares in sums) / 3.0
 
 
 def ssim(render: Tensor, truth: Tensor) -> float:
@@ -96,5 +88,7 @@ def ssim(render: Tensor, truth: Tensor) -> float:
     Raises:
         ValueError: as `check_images`.
     """
-    render, truth = check_images(render, truth)
-    return image_loss(render.clamp(0.0, 1.0), truth.float() / 255.0).ssim
+    compared = image_errors(*check_images(render, truth), images=True)
+    assert compared.clamped is not None
+    assert compared.target is not None
+    return image_loss(compared.clamped, compared.target).ssim

@@ -13,6 +13,9 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_]*")
 #: What is scored when nobody asks for something else.
 DEFAULT_METRICS: Final = ("psnr", "psnr_channelwise", "ssim", "lpips_vgg", "lpips_vgg_raw", "lpips_alex")
 
+#: VGG is computed in bands of rows; what grows with the image is the activations at half its resolution.
+_VGG_MEMORY: Final = (250 << 20, 200)
+
 
 class UndefinedMetricError(Exception):
     """A metric has no finite value for these two images; the message is the reason shown beside the null."""
@@ -32,6 +35,8 @@ class MetricSpec:
             this machine, else the reason why not. "" for a metric that always can.
         pixelwise: the value does not depend on where pixels are, so that it can be computed over those that a mask
             leaves, handed over as one row.
+        memory: what a call takes, (bytes, bytes per pixel), of a function that several threads may call at once; None
+            for one that is called by one thread at a time.
 
     Raises:
         PluginError: if a field is malformed.
@@ -43,6 +48,7 @@ class MetricSpec:
     higher_is_better: bool
     availability: str = ""
     pixelwise: bool = False
+    memory: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -64,6 +70,7 @@ def core_metrics() -> list[MetricSpec]:
             summary="PSNR in dB of the 8-bit render, pooled over pixels and channels",
             higher_is_better=True,
             pixelwise=True,
+            memory=(0, 50),
         ),
         MetricSpec(
             name="psnr_channelwise",
@@ -71,12 +78,14 @@ def core_metrics() -> list[MetricSpec]:
             summary="PSNR in dB of the float render, mean over the channels' own (the original 3DGS code)",
             higher_is_better=True,
             pixelwise=True,
+            memory=(0, 50),
         ),
         MetricSpec(
             name="ssim",
             target="gsbench.metrics.image:ssim",
             summary="SSIM of the float render, 11x11 Gaussian window, zero padding (the original 3DGS code)",
             higher_is_better=True,
+            memory=(1 << 20, 50),
         ),
         MetricSpec(
             name="lpips_vgg",
@@ -84,6 +93,7 @@ def core_metrics() -> list[MetricSpec]:
             summary="LPIPS of the 8-bit render, VGG features, inputs in [-1, 1] (its authors' definition)",
             higher_is_better=False,
             availability="gsbench.metrics.lpips:vgg_unavailable",
+            memory=_VGG_MEMORY,
         ),
         MetricSpec(
             name="lpips_vgg_raw",
@@ -91,6 +101,7 @@ def core_metrics() -> list[MetricSpec]:
             summary="LPIPS of the 8-bit render, VGG features, inputs in [0, 1] (the original 3DGS code)",
             higher_is_better=False,
             availability="gsbench.metrics.lpips:vgg_unavailable",
+            memory=_VGG_MEMORY,
         ),
         MetricSpec(
             name="lpips_alex",
@@ -98,5 +109,6 @@ def core_metrics() -> list[MetricSpec]:
             summary="LPIPS of the 8-bit render, AlexNet features, inputs in [-1, 1]",
             higher_is_better=False,
             availability="gsbench.metrics.lpips:alex_unavailable",
+            memory=(50 << 20, 200),
         ),
     ]

@@ -12,12 +12,14 @@ from gsbench._lazy import lazy_names
 from gsbench.native._library import build_id, cpu_isa, library_path, set_cpu_isa
 
 if TYPE_CHECKING:
+    from gsbench.native.image import image_errors as image_errors
     from gsbench.native.image import image_loss as image_loss
     from gsbench.native.neighbors import knn_mean_distance as knn_mean_distance
     from gsbench.native.optim import adam_step as adam_step
 
 _EXPORTS: Final = {
     "adam_step": "gsbench.native.optim",
+    "image_errors": "gsbench.native.image",
     "image_loss": "gsbench.native.image",
     "knn_mean_distance": "gsbench.native.neighbors",
 }

@@ -252,6 +252,11 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
         c_int32,
         (c_void_p, c_void_p, c_int64, c_int64, c_double, c_double, c_void_p, c_void_p, c_void_p, c_int64, c_int32),
     ),
+    "gsb_image_errors_sizes": (c_int32, (c_int64, POINTER(c_int64))),
+    "gsb_image_errors_run": (
+        c_int32,
+        (c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, POINTER(c_int64), c_void_p, c_int64, c_int32),
+    ),
     # Optimizer
     "gsb_adam_step": (
         c_int32,

@@ -56,7 +56,9 @@ def library() -> ctypes.CDLL:
             f"{path} has ABI version {version}, this gsbench expects {_abi.ABI_VERSION}; reinstall {DISTRIBUTION}"
         )
     for name, (result, arguments) in _abi.FUNCTIONS.items():
-        function = getattr(loaded, name)
+        function = getattr(loaded, name, None)
+        if function is None:
+            raise NativeError(f"{path} is older than this gsbench, it lacks {name}; reinstall {DISTRIBUTION}")
         function.restype = result
         function.argtypes = list(arguments)
     wanted = os.environ.get(ISA_VARIABLE, "auto")

@@ -76,9 +76,7 @@ class RangeWriter:
             count,
         )
 
-    def put_mixture(
-        self, symbols: Int32, means: Int32, scales: UInt8, weights: UInt16, tables: GaussianTables
-    ) -> None:
+    def put_mixture(self, symbols: Int32, means: Int32, scales: UInt8, weights: UInt16, tables: GaussianTables) -> None:
         """Symbols of two Gaussians each: means and scales [M, 2], weights of the first in 1/2^16, at least 1."""
         count = len(symbols)
         self._run(

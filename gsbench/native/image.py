@@ -1,4 +1,4 @@
-"""L1 and SSIM of an image against a target, and their gradient, in one native call."""
+"""L1 and SSIM of an image against a target, and their gradient, in one native call; squared errors for PSNR."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gsbench.native._check import pointer
 from gsbench.native._library import call
-from gsbench.native._pool import Lease
+from gsbench.native._pool import Lease, empty_result
 
 
 class ImageLoss(NamedTuple):
@@ -79,3 +79,61 @@ def image_loss(
             threads,
         )
     return ImageLoss(means[0], means[1], result)
+
+
+class ImageErrors(NamedTuple):
+    """What `image_errors` returns.
+
+    Fields:
+        rounded: sum of squared differences in gray levels, of the clamped render rounded to 8 bit (ties to even).
+        channels: sums of squared differences per channel, of the clamped render, which is not rounded.
+        not_finite: values of the render that are NaN or infinite; where there are any, the sums mean nothing.
+        clamped: float32 [H, W, 3], the render clamped to [0, 1], or None if it was not asked for.
+        target: float32 [H, W, 3], the photograph divided by 255, or None if it was not asked for.
+    """
+
+    rounded: int
+    channels: tuple[float, float, float]
+    not_finite: int
+    clamped: Tensor | None
+    target: Tensor | None
+
+
+def image_errors(render: Tensor, truth: Tensor, *, images: bool = False, threads: int | None = None) -> ImageErrors:
+    """Squared errors of a render against a photograph, in one pass.
+
+    The result has the same bytes for any number of threads and on every instruction set.
+
+    Args:
+        render: float32 [H, W, 3], contiguous, on the CPU; at least one pixel.
+        truth: uint8 [H, W, 3], contiguous, on the CPU.
+        images: whether to return both images as they are compared.
+        threads: how many to use; torch's number by default.
+
+    Raises:
+        ValueError: if an argument is not as stated.
+    """
+    if render.ndim != 3 or render.shape[2] != 3:
+        raise ValueError(f"render: expected shape [H, W, 3], got {list(render.shape)}")
+    pixels = render.shape[0] * render.shape[1]
+    size, rounded, not_finite = ctypes.c_int64(), ctypes.c_int64(), ctypes.c_int64()
+    call("gsb_image_errors_sizes", pixels, ctypes.byref(size))
+    clamped, target = (empty_result(*render.shape) if images else None for _ in range(2))
+    channels = (ctypes.c_double * 3)()
+    with Lease() as lease:
+        call(
+            "gsb_image_errors_run",
+            pointer("render", render, torch.float32, render.shape),
+            pointer("truth", truth, torch.uint8, render.shape),
+            pixels,
+            None if clamped is None else clamped.data_ptr(),
+            None if target is None else target.data_ptr(),
+            ctypes.byref(rounded),
+            channels,
+            ctypes.byref(not_finite),
+            lease.empty(size.value, dtype=torch.uint8).data_ptr(),
+            size.value,
+            torch.get_num_threads() if threads is None else threads,
+        )
+    sums = (channels[0], channels[1], channels[2])
+    return ImageErrors(rounded.value, sums, not_finite.value, clamped, target)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numbers
+import operator
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -48,6 +50,10 @@ def _checked(
     name: str, tensor: Tensor, shape: Sequence[int | str], device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """A contiguous version of `tensor`, or a ValueError that names it. Strings in `shape` match any size."""
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name}: expected a tensor, got {type(tensor).__name__}")
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{name}: expected a dense tensor, got {tensor.layout}")
     fits = tensor.ndim == len(shape) and all(
         isinstance(want, str) or want == got for want, got in zip(shape, tensor.shape, strict=True)
     )
@@ -59,6 +65,19 @@ def _checked(
     if tensor.device != device:
         raise ValueError(f"{name}: expected a tensor on {device} like means, got one on {tensor.device}")
     return tensor.contiguous()
+
+
+def _whole(name: str, value: object) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ValueError(f"{name}: expected a whole number of pixels, got {value!r}") from None
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError(f"{name}: expected a number, got {value!r}")
+    return float(value)
 
 
 def _checked_colors(colors: Tensor | None, sh_degree: int | None, n: int, c: int, device: torch.device) -> Tensor:
@@ -92,8 +111,8 @@ def _checked_shape(
 
 
 def _checked_outputs(outputs: Sequence[str], covars: Tensor | None, render_mode: str) -> frozenset[str]:
-    if isinstance(outputs, str):
-        raise ValueError(f"outputs: expected a sequence of names, got the string {outputs!r}")
+    if isinstance(outputs, str) or not isinstance(outputs, Collection):
+        raise ValueError(f"outputs: expected names in a tuple or list, got {outputs!r}")
     for name in outputs:
         if name not in OUTPUTS:
             raise ValueError(f"outputs: unknown name {name!r}; known: {', '.join(OUTPUTS)}")
@@ -116,29 +135,34 @@ def render_cameras(
     Raises:
         ValueError, NotImplementedError: as `rasterization`.
     """
-    means, device = gaussians.means, gaussians.means.device
-    if means.ndim > 2:
+    means = gaussians.means
+    if isinstance(means, Tensor) and means.ndim > 2:
         raise NotImplementedError(
             f"means of shape {list(means.shape)}: batches of scenes are not supported; call once for each scene"
         )
-    if Ks.requires_grad:
+    if isinstance(Ks, Tensor) and Ks.requires_grad:
         raise NotImplementedError("Ks: gradients with respect to intrinsics are not supported; pass Ks.detach()")
     if options.render_mode not in RENDER_MODES:
         raise ValueError(f"render_mode: expected one of {', '.join(RENDER_MODES)}, got {options.render_mode!r}")
+    device = means.device if isinstance(means, Tensor) else torch.device("cpu")
     means = _checked("means", means, ("N", 3), device)
     n = int(means.shape[0])
     viewmats = _checked("viewmats", viewmats, ("C", 4, 4), device)
     c = int(viewmats.shape[0])
+    width, height = _whole("width", width), _whole("height", height)
     draws_colors = options.render_mode.startswith("RGB")
     colors = _checked_colors(gaussians.colors, gaussians.sh_degree, n, c, device) if draws_colors else None
     quats, scales, covars = _checked_shape(gaussians.quats, gaussians.scales, gaussians.covars, n, device)
     background, mask = options.background, options.mask
     if background is not None and colors is not None:
-        background = background.expand(c, -1) if background.ndim == 1 else background
+        if isinstance(background, Tensor) and background.ndim == 1:
+            background = background.expand(c, -1)
         background = _checked("backgrounds", background, (c, int(colors.shape[-1])), device)
+        if not bool(background.isfinite().all()):
+            raise ValueError("backgrounds: expected finite numbers")
     if mask is not None:
-        mask = mask.expand(c, -1, -1) if mask.ndim == 2 else mask
-        mask = _checked("masks", mask, (c, int(height), int(width)), device, torch.bool)
+        mask = mask.expand(c, -1, -1) if isinstance(mask, Tensor) and mask.ndim == 2 else mask
+        mask = _checked("masks", mask, (c, height, width), device, torch.bool)
     checked = Gaussians(
         means=means,
         opacities=_checked("opacities", gaussians.opacities, (n,), device),
@@ -153,12 +177,22 @@ def render_cameras(
         gaussians=checked,
         viewmats=viewmats,
         Ks=_checked("Ks", Ks, (c, 3, 3), device),
-        width=int(width),
-        height=int(height),
-        options=replace(options, background=background, mask=mask, outputs=outputs),
+        width=width,
+        height=height,
+        options=replace(
+            options,
+            background=background,
+            mask=mask,
+            outputs=outputs,
+            near=_number("near_plane", options.near),
+            far=_number("far_plane", options.far),
+            eps2d=_number("eps2d", options.eps2d),
+            radius_clip=_number("radius_clip", options.radius_clip),
+            packed=bool(options.packed),
+        ),
     )
     image, alpha, meta = get_backend(options.backend, device).rasterize(inputs)
-    meta.update(width=int(width), height=int(height), n_cameras=c)
+    meta.update(width=width, height=height, n_cameras=c)
     return image, alpha, meta
 
 
@@ -303,7 +337,8 @@ def render(gaussians: Splats | Gaussians, camera: Camera, options: RenderOptions
     image, alpha, meta = render_cameras(
         gaussians, camera.viewmat.to(device)[None], camera.K.to(device)[None], camera.width, camera.height, options
     )
-    return RenderOutput(image[0], alpha[0], meta)
+    # Not image[0], whose gradient is made by filling zeros and copying.
+    return RenderOutput(image.squeeze(0), alpha.squeeze(0), meta)
 
 
 def visible(

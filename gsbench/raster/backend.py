@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gsbench import registry
+from gsbench.errors import UsageError
 from gsbench.raster.types import Gaussians, RenderOptions
 
 #: Backends that come with the core, by name; others are registered by plugins.
@@ -66,5 +67,8 @@ def get_backend(name: str, device: torch.device) -> Backend:
             )
     if name in CORE_BACKENDS:
         return _core_backend(name)
+    if name not in registry.rasterizers:
+        known = sorted({*CORE_BACKENDS, *registry.rasterizers})
+        raise UsageError(f"backend: there is no rasterizer {name!r}; there are: {', '.join(known)}")
     backend: Backend = registry.rasterizers.get(name)()
     return backend

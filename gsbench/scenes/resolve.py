@@ -52,9 +52,8 @@ def check_folder(folder: Path) -> None:
         exists = folder.exists()
     except OSError as error:  # a name too long, a folder above without permission
         raise SceneError(f"scene folder {folder}: {error.strerror or error}") from error
-    if exists:
-        raise SceneError(f"scene folder {folder} is a file; expected a folder with images/ and sparse/0/")
-    raise SceneError(f"scene folder {folder} does not exist; expected a folder with images/ and sparse/0/")
+    found = "is a file" if exists else "does not exist"
+    raise SceneError(f"scene folder {folder} {found}; expected a folder with images/ and sparse/0/, or transforms.json")
 
 
 def _folder(text: str) -> SceneRef:

@@ -29,7 +29,11 @@ class View(Camera):
 
     @cached_property
     def pixels(self) -> Tensor:
-        """Ground truth, uint8 [H, W, 3]; kept after the first access.
+        """Ground truth, uint8 [H, W, 3]; kept after the first access. Raises as `read_pixels`."""
+        return self.read_pixels()
+
+    def read_pixels(self) -> Tensor:
+        """Ground truth, uint8 [H, W, 3], read anew and not kept; threads can read several views at once.
 
         Raises:
             SceneError: if the image is sealed off, unreadable or of another size than the camera.

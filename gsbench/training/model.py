@@ -19,6 +19,7 @@ from gsbench.splats import Camera, Splats, rgb_to_sh_dc
 from gsbench.splats.activation import logistic
 from gsbench.splats.splats import SH_BASES
 from gsbench.training.density import DensityControl
+from gsbench.training.features import joined_features
 from gsbench.training.losses import l1_dssim_loss
 from gsbench.training.optim import FusedAdam
 from gsbench.training.params import ModelParams, OptimizationParams, PipelineParams, exponential_decay
@@ -125,7 +126,7 @@ class BaseGaussianModel(DensityControl):
     @property
     def get_features(self) -> Tensor:
         """SH coefficients, [N, K, 3]."""
-        return torch.cat([self._features_dc, self._features_rest], dim=1)
+        return joined_features(self._features_dc, self._features_rest)
 
     def __len__(self) -> int:
         return len(self._xyz)
@@ -299,7 +300,8 @@ class BaseGaussianModel(DensityControl):
             backgrounds=bg_color.to(device)[None],
             backend=pipe.backend,
         )
-        return RenderResult(image[0], alpha[0], meta)
+        # Not image[0], whose gradient is made by filling zeros and copying.
+        return RenderResult(image.squeeze(0), alpha.squeeze(0), meta)
 
     def loss_func(
         self, viewpoint_cam: View, render_result: RenderResult, opt: OptimizationParams

@@ -165,7 +165,8 @@ class Scheduler:
         During a run, a task starts with the next step that its phase has not begun.
 
         Raises:
-            TaskError: if a parameter cannot be filled, the steps are not ints, or there is no phase to register into.
+            TaskError: if a parameter cannot be filled, the steps or the priority are not ints, or there is no phase to
+                register into.
         """
         phase = phase if phase is not None else self._phase
         shown = name if name is not None else qualified_name(task)
@@ -176,6 +177,8 @@ class Scheduler:
             steps = make_steps(range_)
         except TypeError as error:
             raise TaskError(f"task {shown!r} ({phase}): {error}") from error
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise TaskError(f"task {shown!r} ({phase}): expected an int as priority, got {priority!r}")
         call = bind(task, self._available[phase])
         entry = _Task(phase, shown, steps, call, priority, len(self._tasks), logging)
         queue = self._queues[phase]

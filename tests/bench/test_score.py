@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from gsbench.bench.score import PSNR_TO_BASE, load_frame, save_image, score_frames
+from gsbench import registry
+from gsbench.bench.parallel import ROOM
+from gsbench.bench.score import PSNR_TO_BASE, load_frame, save_image, save_images, score_frames
 from gsbench.errors import JobError, SceneError, UsageError
+from gsbench.metrics import MetricSpec
 from gsbench.scenes import View
 
 WIDTH, HEIGHT = 9, 7
@@ -103,3 +108,83 @@ def test_wrong_input(frames: list[Path], views: list[View], tmp_path: Path) -> N
 
 def test_no_views() -> None:
     assert score_frames([], [], ["psnr"]) == ({"psnr": None}, [], {"psnr": "the scene has no held-out views"})
+
+
+def big_views(count: int, masked: bool = False) -> list[View]:
+    """Views of 61 x 83 pixels; the masks leave out a corner."""
+
+    def load(index: int) -> npt.NDArray[np.uint8]:
+        return np.random.default_rng(index).integers(0, 256, (61, 83, 3), dtype=np.uint8)
+
+    def mask() -> npt.NDArray[np.bool_]:
+        counts = np.ones((61, 83), bool)
+        counts[:20, :30] = False
+        return counts
+
+    return [
+        View(f"v{i}", torch.eye(4), torch.eye(3), 83, 61, lambda i=i: load(i), mask if masked else None)
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_views_at_a_time_do_not_matter(tmp_path: Path, masked: bool) -> None:
+    views = big_views(7, masked)
+    frames = []
+    for index, view in enumerate(views):
+        frames.append(tmp_path / f"{index}.npy")
+        noise = 0.1 * torch.randn(view.pixels.shape, generator=torch.Generator().manual_seed(index))
+        np.save(frames[-1], (view.pixels.float() / 255 + noise).numpy())
+    found = []
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        found.append(score_frames(frames, views, ["psnr", "psnr_channelwise", "ssim"]))
+        assert torch.get_num_threads() == threads
+    assert found[0] == found[1] == found[2]
+    # Each as if it were alone, and in its place.
+    for frame, view, scored in zip(frames, views, found[2].views, strict=True):
+        assert scored == score_frames([frame], [view], ["psnr", "psnr_channelwise", "ssim"]).views[0]
+
+
+def test_images_are_written_several_at_a_time(tmp_path: Path) -> None:
+    frames = [tmp_path / f"{index}.npy" for index in range(5)]
+    for index, path in enumerate(frames):
+        np.save(path, photo(index).astype(np.float32) / 255)
+    images = [path.with_suffix(".png") for path in frames]
+    torch.set_num_threads(3)
+    save_images(frames, images)
+    for index, path in enumerate(images):
+        assert np.array_equal(np.array(Image.open(path)), photo(index))
+
+
+_running = threading.Semaphore(1)
+
+
+def alone(render: torch.Tensor, truth: torch.Tensor) -> float:
+    """A metric that finds out whether another thread is in it."""
+    assert _running.acquire(blocking=False)
+    time.sleep(0.01)
+    _running.release()
+    return 1.0
+
+
+def together(render: torch.Tensor, truth: torch.Tensor) -> float:
+    """A metric that returns once two threads are in it."""
+    _meeting.wait(timeout=30)
+    return float(torch.get_num_threads())
+
+
+_meeting = threading.Barrier(2)
+
+
+def test_metrics_that_take_one_call_at_a_time(frames: list[Path], views: list[View]) -> None:
+    torch.set_num_threads(4)
+    registry.metrics.register("alone", MetricSpec("alone", f"{__name__}:alone", "test", True), "test-score")
+    spec = MetricSpec("together", f"{__name__}:together", "test", True, memory=(ROOM // 3, 0))
+    registry.metrics.register("together", spec, "test-score")
+    try:
+        assert score_frames(frames, views, ["alone"]).means == {"alone": 1.0}
+        # Two views fit into memory, each with half of the threads.
+        assert score_frames(frames[:2], views[:2], ["together"]).means == {"together": 2.0}
+    finally:
+        registry.metrics.unregister_origin("test-score")

@@ -286,6 +286,20 @@ def test_records_and_their_artifacts(store: Store, record: Record, tmp_path: Pat
     assert sorted(p.name for p in path.parent.iterdir()) == ["high.json"]
 
 
+def test_a_record_of_other_settings_is_kept(store: Store, record: Record, tmp_path: Path) -> None:
+    artifact = tmp_path / "artifact.gsb"
+    artifact.write_bytes(b"x" * 9)
+    ok = {"status": "ok", "error": None, "artifact": "gs1600/path/desk/dots/high.gsb"}
+    short = record.model_copy(update={**ok, "iterations": 40})
+    long = record.model_copy(update={**ok, "iterations": 60})
+    folder = (store.root / record.path()).parent
+    for each in (short, long, short, record):
+        store.write_record(each, artifact if each is not record else None)
+    kept = sorted(p.read_bytes() for p in folder.glob("high.*.replaced"))
+    assert kept == sorted([record_bytes(short), record_bytes(long)])
+    assert store.read_record(str(record.path())) == record
+
+
 def test_artifacts_are_copied_where_links_are_not_possible(
     store: Store, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

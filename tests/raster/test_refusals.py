@@ -92,7 +92,19 @@ def test_values_out_of_range(name: str, value: float, message: str) -> None:
         ({"sh_degree": 5, "colors": torch.zeros(4, 36, 3)}, "sh_degree: expected 0 to 4, got 5"),
         ({"sh_degree": -1, "colors": torch.zeros(4, 1, 3)}, "sh_degree: expected 0 to 4, got -1"),
         ({"sh_degree": 2, "colors": torch.zeros(4, 8, 3)}, "colors: degree 2 needs 9 coefficients"),
-        ({"outputs": "hits"}, "outputs: expected a sequence of names"),
+        ({"outputs": "hits"}, "outputs: expected names"),
+        ({"outputs": None}, "outputs: expected names"),
+        ({"width": 8.5}, "width: expected a whole number"),
+        ({"height": "8"}, "height: expected a whole number"),
+        ({"eps2d": None}, "eps2d: expected a number"),
+        ({"near_plane": "a"}, "near_plane: expected a number"),
+        ({"means": None}, "means: expected a tensor"),
+        ({"means": [[0.0, 0.0, 1.0]]}, "means: expected a tensor, got list"),
+        ({"means": torch.zeros(4, 3).to_sparse()}, "means: expected a dense tensor"),
+        ({"backgrounds": [1.0, 1.0, 1.0]}, "backgrounds: expected a tensor"),
+        ({"backgrounds": torch.full((1, 3), math.nan)}, "backgrounds: expected finite"),
+        ({"viewmats": torch.ones(1, 4, 4)}, "viewmats: camera 0: expected 0 0 0 1"),
+        ({"Ks": torch.tensor([[[9.0, 1.0, 4.0], [0.0, 9.0, 4.0], [0.0, 0.0, 1.0]]])}, "Ks: camera 0: expected fx 0 cx"),
         ({"colors": torch.zeros(4, 0)}, "colors: expected at least one channel"),
         ({"colors": torch.zeros(4, 5000)}, "colors: expected at most"),
         ({"colors": None}, "colors: expected a tensor"),
@@ -168,7 +180,7 @@ def test_no_backend_for_a_device() -> None:
     arguments = {k: v.to("meta") if isinstance(v, torch.Tensor) else v for k, v in call().items()}
     with pytest.raises(NotImplementedError, match="no rasterizer for tensors on meta"):
         rasterization(**arguments)
-    with pytest.raises(UsageError, match="unknown rasterizer 'cpuu'"):
+    with pytest.raises(UsageError, match="there is no rasterizer 'cpuu'; there are: cpu"):
         rasterization(**call(backend="cpuu"))
 
 

@@ -479,6 +479,12 @@ def test_steps_that_are_not_ints_are_refused(steps: Any) -> None:
         Scheduler().register_pre_task(steps, print, name="print")
 
 
+@pytest.mark.parametrize("priority", ["first", 1.5, True, None])
+def test_priorities_that_are_not_ints_are_refused(priority: Any) -> None:
+    with pytest.raises(TaskError, match=r"task 'print' \(pre\): expected an int as priority"):
+        Scheduler().register_pre_task(3, print, name="print", priority=priority)
+
+
 def test_tensors_and_arrays_are_iterables_of_ints() -> None:
     scheduler = Scheduler()
     scheduler.register_pre_task(torch.tensor([5, 1]), print, name="t")

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gsbench.training import DefaultStrategy
+from gsbench.training import DefaultStrategy, MCMCStrategy
+from gsbench.training.strategies import Strategy
 
 N, WIDTH, HEIGHT = 60, 64, 48
 SHAPES: dict[str, tuple[int, ...]] = {"means": (3,), "scales": (3,), "quats": (4,), "opacities": (), "colors": (4, 3)}
@@ -161,6 +162,15 @@ def test_check_sanity_names_what_is_wrong(change: dict[str, Tensor], message: st
         optimizers[name] = torch.optim.Adam([params[name]])
     with pytest.raises(ValueError, match=message):
         DefaultStrategy().check_sanity(params, optimizers)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "name"),
+    [(DefaultStrategy, "refine_every"), (DefaultStrategy, "reset_every"), (MCMCStrategy, "refine_every")],
+)
+def test_intervals_of_no_steps_are_refused(strategy: type[Strategy], name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected at least 1 step, got 0"):
+        strategy(**{name: 0})
 
 
 def test_check_sanity_looks_at_the_optimizers() -> None:

@@ -21,6 +21,17 @@ _SHAPES: Final[dict[str, tuple[tuple[int, ...], ...]]] = {
 }
 
 
+def check_intervals(**intervals: int) -> None:
+    """Refuse numbers of steps, by name, that are not at least 1.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for name, steps in intervals.items():
+        if steps < 1:
+            raise ValueError(f"{name}: expected at least 1 step, got {steps}")
+
+
 class Strategy(ABC):
     """Decides which Gaussians are duplicated, split, moved or removed during training.
 

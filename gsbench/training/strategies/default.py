@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gsbench.training import densify
 from gsbench.training.densify import Optimizers, Params, State
-from gsbench.training.strategies.base import Strategy, ViewGradients, logit
+from gsbench.training.strategies.base import Strategy, ViewGradients, check_intervals, logit
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +40,9 @@ class DefaultStrategy(Strategy):
         revised_opacity: the opacity of split Gaussians after Rota Bulo et al. 2024.
         verbose: log every refinement.
         key_for_gradient: which tensor of `info` carries the gradients.
+
+    Raises:
+        ValueError: if refine_every or reset_every is not at least 1.
     """
 
     prune_opa: float = 0.005
@@ -58,6 +61,9 @@ class DefaultStrategy(Strategy):
     revised_opacity: bool = False
     verbose: bool = False
     key_for_gradient: Literal["means2d", "gradient_2dgs"] = "means2d"
+
+    def __post_init__(self) -> None:
+        check_intervals(refine_every=self.refine_every, reset_every=self.reset_every)
 
     def initialize_state(self, scene_scale: float = 1.0, seed: int = 0) -> dict[str, Any]:
         """The running state.

@@ -10,7 +10,7 @@ import torch
 
 from gsbench.training import densify
 from gsbench.training.densify import Optimizers, Params, State
-from gsbench.training.strategies.base import Strategy, logit
+from gsbench.training.strategies.base import Strategy, check_intervals, logit
 
 #: Share of Gaussians that a refinement adds (section 3.3 of the paper).
 GROWTH: Final = 0.05
@@ -35,6 +35,9 @@ class MCMCStrategy(Strategy):
         min_opacity: Gaussians of this or lower opacity are dead; moved and new ones get at least this opacity.
         verbose: log every refinement.
         noise_injection_stop_iter: no noise from this step on; -1 for noise to the end.
+
+    Raises:
+        ValueError: if refine_every is not at least 1.
     """
 
     cap_max: int = 1_000_000
@@ -45,6 +48,9 @@ class MCMCStrategy(Strategy):
     min_opacity: float = 0.005
     verbose: bool = False
     noise_injection_stop_iter: int = -1
+
+    def __post_init__(self) -> None:
+        check_intervals(refine_every=self.refine_every)
 
     def initialize_state(self, seed: int = 0) -> dict[str, Any]:
         """The running state: the generator (of the CPU) that everything is drawn from.
