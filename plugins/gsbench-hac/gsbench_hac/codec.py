@@ -63,7 +63,7 @@ MOST_ANCHORS: Final = 1 << 26
 MOST_WIDTH: Final = 512
 MOST_VOXEL: Final = 1 << 30
 #: Anchors on which the encoder compares networks.
-SAMPLE: Final = 1 << 13
+SAMPLE: Final = 1 << 12
 
 Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]

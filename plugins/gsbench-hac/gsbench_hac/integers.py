@@ -26,9 +26,9 @@ from gsbench_hac.context import GROUPS, MEAN_SHIFT, HacContext
 GRID_BITS: Final = 12
 OUTPUT_BITS: Final = 12
 #: Of a weight, the sign included, from which the encoder chooses.
-WEIGHT_BITS: Final = (4, 5, 6, 7, 8)
+WEIGHT_BITS: Final = (4, 5, 6, 8)
 #: Rows on which networks are calibrated.
-_CALIBRATION: Final = 1 << 13
+_CALIBRATION: Final = 1 << 12
 
 Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
