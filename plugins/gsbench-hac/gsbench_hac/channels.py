@@ -13,9 +13,9 @@ from gsbench.coding.mixture import weights_of
 from gsbench.coding.steps import STEP_LIMIT, step_table
 from gsbench.methods.arrays import header_int
 from gsbench.training.anchors.networks import TwoLayers
-from gsbench_hac.codec import MOST_WIDTH, Codec, Stream, read_network
+from gsbench_hac.codec import MOST_WIDTH, SAMPLE, Codec, Stream, Writing, read_network
 from gsbench_hac.context import MEAN_SHIFT, ChannelContext
-from gsbench_hac.integers import OUTPUT_BITS, group_model, quantized
+from gsbench_hac.integers import OUTPUT_BITS, cheapest, group_model
 from gsbench_hac.model import HacModel
 
 #: Bits after the point, of what the networks of chunks are given.
@@ -43,12 +43,25 @@ class ChannelCodec(Codec):
         """The networks of the chunks."""
         context = model.context
         assert isinstance(context, ChannelContext)
-        values = _scaled(symbols["features"], indices["features"])
+        outputs_of, index = outputs["features"], indices["features"]
+        values = _scaled(symbols["features"], index)
+        rows = slice(None, None, max(1, len(values) // SAMPLE))
+        share = max(1, len(values[rows])) / max(1, len(values))
         networks = []
         for c, network in enumerate(context.chunks):
             assert isinstance(network, TwoLayers)
-            inputs = _inputs(outputs["features"], values[:, : c * context.channels])
-            networks.append(quantized(network, inputs, INPUT_BITS, INPUT_LIMIT))
+            part = slice(c * context.channels, (c + 1) * context.channels)
+            inputs = _inputs(outputs_of, values[:, : part.start])
+            wanted = symbols["features"][rows, part]
+
+            def bytes_of_chunk(
+                candidate: IntegerNetwork, part: slice = part, inputs: Int16 = inputs, wanted: Int32 = wanted
+            ) -> float:
+                stream = Writing()
+                _code_chunk(stream, wanted, outputs_of[rows], candidate.forward(inputs[rows]), index[rows], part)
+                return len(stream.encoder.finish()) / share
+
+            networks.append(cheapest(network, inputs, INPUT_BITS, INPUT_LIMIT, bytes_of_chunk))
         return tuple(networks)
 
     def code_features(
@@ -61,13 +74,8 @@ class ChannelCodec(Codec):
         before = np.empty((n, 0), np.int32)
         for c, network in enumerate(networks):
             part = slice(c * channels, (c + 1) * channels)
-            first = [outputs[:, k * size : (k + 1) * size][:, part] for k in range(3)]
-            said = network.forward(_inputs(outputs, before))
-            second = [said[:, k * channels : (k + 1) * channels] for k in range(3)]
-            models = [group_model("features", mean, log2, index) for mean, log2, _ in (first, second)]
-            weights = weights_of(first[2], second[2], OUTPUT_BITS)
             known = None if symbols is None else symbols[:, part]
-            found[:, part] = stream.mixture(known, models[0], models[1], weights)
+            found[:, part] = _code_chunk(stream, known, outputs, network.forward(_inputs(outputs, before)), index, part)
             before = np.concatenate([before, _scaled(found[:, part], index)], axis=1)
         return found
 
@@ -81,6 +89,15 @@ class ChannelCodec(Codec):
             read_network(artifact, f"chunks_{c}", 3 * feat_dim + c * channels, 3 * channels, INPUT_LIMIT)
             for c in range(count)
         )
+
+
+def _code_chunk(stream: Stream, symbols: Int32 | None, outputs: Int32, said: Int32, index: Int32, part: slice) -> Int32:
+    """The channels `part` of features, given the context's outputs and what the chunk's network said."""
+    size, channels = outputs.shape[1] // 3, part.stop - part.start
+    first = [outputs[:, k * size : (k + 1) * size][:, part] for k in range(3)]
+    second = [said[:, k * channels : (k + 1) * channels] for k in range(3)]
+    models = [group_model("features", mean, log2, index) for mean, log2, _ in (first, second)]
+    return stream.mixture(symbols, models[0], models[1], weights_of(first[2], second[2], OUTPUT_BITS))
 
 
 def _scaled(symbols: Int32, index: Int32) -> Int32:

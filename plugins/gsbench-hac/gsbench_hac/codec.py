@@ -49,9 +49,9 @@ from gsbench_hac.integers import (
     GRID_BITS,
     Box,
     GroupModel,
+    cheapest,
     grid_features,
     group_model,
-    quantized,
     signs_of,
     split_outputs,
     step_indices,
@@ -62,6 +62,8 @@ from gsbench_hac.model import HacModel
 MOST_ANCHORS: Final = 1 << 26
 MOST_WIDTH: Final = 512
 MOST_VOXEL: Final = 1 << 30
+#: Anchors on which the encoder compares networks.
+SAMPLE: Final = 1 << 12
 
 Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
@@ -221,15 +223,21 @@ class Codec:
         points = box.points(voxels)
         signs[~touched_rows(points, box.extent, levels.numpy(), len(signs))] = 0
         features = grid_features(points, box.extent, levels, signs)
-        network = quantized(context.network, features, GRID_BITS, 1 << GRID_BITS)
+        steps = {group: float(np.float32(context.steps[group])) for group in GROUPS}
+        values = {group: model.values_of(group)[index].flatten(1).numpy() for group in GROUPS}
+        sample = slice(None, None, max(1, len(voxels) // SAMPLE))
+
+        def bytes_of_all(network: IntegerNetwork) -> float:
+            outputs = network.forward(features[sample])
+            rows = {group: values[group][sample] for group in GROUPS}
+            symbols = _symbols(rows, steps, step_indices(outputs), masks[sample])
+            share = max(1, len(outputs)) / max(1, len(voxels))
+            return sum(self._cost(symbols, outputs, masks[sample]).values()) / share
+
+        network = cheapest(context.network, features, GRID_BITS, 1 << GRID_BITS, bytes_of_all)
         outputs = network.forward(features)
         indices = step_indices(outputs)
-        steps = {group: float(np.float32(context.steps[group])) for group in GROUPS}
-        symbols = {}
-        for group in GROUPS:
-            values = model.values_of(group)[index].flatten(1).numpy()
-            symbols[group] = quantize(values, steps[group], indices[group])
-        symbols["offsets"] = symbols["offsets"].reshape(-1, 3)[masks.reshape(-1)]
+        symbols = _symbols(values, steps, indices, masks)
         further = self.further_networks(model, self.split(outputs, symbols, masks), indices, symbols)
         return Coded(
             voxel_size=model.voxel_size,
@@ -244,6 +252,19 @@ class Codec:
             mlps=quantize_weights(model.networks),
             further=further,
         )
+
+    def _cost(self, symbols: dict[str, Int32], outputs: Int32, masks: Bool) -> dict[str, int]:
+        """The bytes of each group, all by the context's Gaussians."""
+        parts, indices = self.split(outputs, symbols, masks), step_indices(outputs)
+        cost = {}
+        for group in GROUPS:
+            stream = Writing()
+            if group == "offsets":
+                self.code_offsets(stream, symbols[group], parts[group], indices[group], masks)
+            else:
+                _code(stream, group, symbols[group], parts[group][:, : 2 * symbols[group].shape[1]], indices[group])
+            cost[group] = len(stream.encoder.finish())
+        return cost
 
     def further_networks(
         self, model: HacModel, outputs: dict[str, Int32], indices: dict[str, Int32], symbols: dict[str, Int32]
@@ -403,6 +424,15 @@ class Codec:
             torch.from_numpy(coded.masks.astype(np.float32)),
         )
         return AnchorRenderable(anchors, networks)
+
+
+def _symbols(
+    values: dict[str, npt.NDArray[np.float32]], steps: dict[str, float], indices: dict[str, Int32], masks: Bool
+) -> dict[str, Int32]:
+    """The integers of all groups; of offsets, those that live."""
+    symbols = {group: quantize(values[group], steps[group], indices[group]) for group in GROUPS}
+    symbols["offsets"] = symbols["offsets"].reshape(-1, 3)[masks.reshape(-1)]
+    return symbols
 
 
 def _code(stream: Stream, group: str, symbols: Int32 | None, outputs: Int32, index: Int32) -> Int32:

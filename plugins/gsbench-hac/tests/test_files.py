@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gsbench_hac import integers
 from gsbench_hac.codec import Codec, Coded
 from gsbench_hac.integers import grid_features, group_model, step_indices
 
@@ -152,9 +153,14 @@ def float_bits(model: Any, coded: Coded) -> dict[str, float]:
     return {group: float(value.sum()) for group, value in bits.items()}
 
 
-def test_estimate_and_bytes_agree(trained: tuple[Any, Any, Any], tmp_path: Path) -> None:
-    """What training takes for the rate is what the file has, within 1 % (and the streams' last bytes)."""
+def test_estimate_and_bytes_agree(
+    trained: tuple[Any, Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What training takes for the rate is what the file has, within 1 % (and the streams' last bytes), where networks
+    are not made smaller at the attributes' expense.
+    """
     method, config, model = trained
+    monkeypatch.setattr(integers, "WEIGHT_BITS", (10,))
     coded = method.codec.quantize(model.gaussians)
     reader = ArtifactReader(write(method, config, model, tmp_path / "a.gsb"))
     estimated = float_bits(model, coded)
@@ -162,6 +168,16 @@ def test_estimate_and_bytes_agree(trained: tuple[Any, Any, Any], tmp_path: Path)
         assert reader.section(group).length * 8 == pytest.approx(bits, rel=0.01, abs=80), group
     total = sum(reader.section(group).length for group in estimated) * 8
     assert total <= 1.005 * sum(estimated.values()) + 240
+
+
+def test_smaller_networks_are_chosen_where_that_saves_bytes(
+    trained: tuple[Any, Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, config, model = trained
+    chosen = write(method, config, model, tmp_path / "chosen.gsb").stat().st_size
+    for bits in integers.WEIGHT_BITS:
+        monkeypatch.setattr(integers, "WEIGHT_BITS", (bits,))
+        assert chosen <= 1.002 * write(method, config, model, tmp_path / "fixed.gsb").stat().st_size
 
 
 def test_bits_of_the_integer_context_are_those_of_the_file(trained: tuple[Any, Any, Any], tmp_path: Path) -> None:
