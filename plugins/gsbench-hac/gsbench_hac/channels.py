@@ -43,22 +43,20 @@ class ChannelCodec(Codec):
         """The networks of the chunks."""
         context = model.context
         assert isinstance(context, ChannelContext)
-        outputs_of, index = outputs["features"], indices["features"]
-        values = _scaled(symbols["features"], index)
-        rows = slice(None, None, max(1, len(values) // SAMPLE))
-        share = max(1, len(values[rows])) / max(1, len(values))
+        total = len(symbols["features"])
+        rows = slice(None, None, max(1, total // SAMPLE))
+        outputs_of, index, known = outputs["features"][rows], indices["features"][rows], symbols["features"][rows]
+        share = max(1, len(known)) / max(1, total)
+        all_inputs = np.concatenate([_said(outputs_of), _worth(known, index)], axis=1)
         networks = []
         for c, network in enumerate(context.chunks):
             assert isinstance(network, TwoLayers)
             part = slice(c * context.channels, (c + 1) * context.channels)
-            inputs = _inputs(outputs_of, values[:, : part.start])
-            wanted = symbols["features"][rows, part]
+            inputs = np.ascontiguousarray(all_inputs[:, : outputs_of.shape[1] + part.start])
 
-            def bytes_of_chunk(
-                candidate: IntegerNetwork, part: slice = part, inputs: Int16 = inputs, wanted: Int32 = wanted
-            ) -> float:
+            def bytes_of_chunk(candidate: IntegerNetwork, part: slice = part, inputs: Int16 = inputs) -> float:
                 stream = Writing()
-                _code_chunk(stream, wanted, outputs_of[rows], candidate.forward(inputs[rows]), index[rows], part)
+                _code_chunk(stream, known[:, part], outputs_of, candidate.forward(inputs), index, part)
                 return len(stream.encoder.finish()) / share
 
             networks.append(cheapest(network, inputs, INPUT_BITS, INPUT_LIMIT, bytes_of_chunk))
@@ -71,12 +69,12 @@ class ChannelCodec(Codec):
         n, size = len(outputs), outputs.shape[1] // 3
         channels = size // len(networks)
         found = np.empty((n, size), np.int32)
-        before = np.empty((n, 0), np.int32)
+        inputs = _said(outputs)
         for c, network in enumerate(networks):
             part = slice(c * channels, (c + 1) * channels)
             known = None if symbols is None else symbols[:, part]
-            found[:, part] = _code_chunk(stream, known, outputs, network.forward(_inputs(outputs, before)), index, part)
-            before = np.concatenate([before, _scaled(found[:, part], index)], axis=1)
+            found[:, part] = _code_chunk(stream, known, outputs, network.forward(inputs), index, part)
+            inputs = np.concatenate([inputs, _worth(found[:, part], index)], axis=1)
         return found
 
     def read_networks(self, artifact: ArtifactReader, feat_dim: int) -> tuple[IntegerNetwork, ...]:
@@ -100,19 +98,22 @@ def _code_chunk(stream: Stream, symbols: Int32 | None, outputs: Int32, said: Int
     return stream.mixture(symbols, models[0], models[1], weights_of(first[2], second[2], OUTPUT_BITS))
 
 
-def _scaled(symbols: Int32, index: Int32) -> Int32:
-    """What symbols are worth, in the unit of the means of features, in 2^-INPUT_BITS, clamped to the inputs' limit."""
+def _worth(symbols: Int32, index: Int32) -> Int16:
+    """What symbols are worth, in the unit of the means of features, as inputs of the networks."""
     # The table's float32 times a power of two, rounded: the same on every machine.
     multipliers = np.rint(step_table().multiplier.astype(np.float64) * 2.0**_MULTIPLIER_BITS).astype(np.int64)
     drop = _MULTIPLIER_BITS + MEAN_SHIFT["features"] - INPUT_BITS
     worth = (symbols.astype(np.int64) * multipliers[index + STEP_LIMIT] + (1 << drop >> 1)) >> drop
-    values: Int32 = np.clip(worth, -INPUT_LIMIT, INPUT_LIMIT).astype(np.int32)
+    values: Int16 = np.clip(worth, -INPUT_LIMIT, INPUT_LIMIT).astype(np.int16)
     return values
 
 
-def _inputs(outputs: Int32, before: Int32) -> Int16:
-    """The inputs of a chunk's network."""
+def _said(outputs: Int32) -> Int16:
+    """The context's outputs, rounded, as inputs of the networks."""
     drop = OUTPUT_BITS - INPUT_BITS
-    said = (outputs.astype(np.int64) + (1 << drop >> 1)) >> drop
-    inputs: Int16 = np.clip(np.concatenate([said, before], axis=1), -INPUT_LIMIT, INPUT_LIMIT).astype(np.int16)
-    return inputs
+    # Limited first, so that nothing overflows; the limit is a whole number of what is dropped.
+    rounded = np.clip(outputs, -INPUT_LIMIT << drop, INPUT_LIMIT << drop)
+    rounded += 1 << drop >> 1
+    rounded >>= drop
+    values: Int16 = rounded.astype(np.int16)
+    return values
