@@ -38,6 +38,7 @@ from gsbench.methods.arrays import (
     fill_weights,
     header_float,
     header_int,
+    in_section,
     quantize_weights,
     read_weights,
     write_weights,
@@ -353,29 +354,31 @@ class Codec:
             plane_entries=header_int(artifact, "plane_entries", 1, 1 << 24),
         )
         steps = {group: header_float(artifact, f"q_{group}") for group in GROUPS}
-        relative = decode_positions(artifact.read("positions"), n)
-        if len(relative) != n:
-            raise ArtifactError(f"{artifact.path}: section 'positions': expected {n} anchors, got {len(relative)}")
+        with in_section(artifact, "positions"):
+            relative = decode_positions(artifact.read("positions"), n)
+            if len(relative) != n:
+                raise ArtifactError(f"expected {n} anchors, got {len(relative)}")
         voxels = relative + np.array(origin, np.int32)
         levels, where = layout.levels(), Box(box[0], box[1])
         points = where.points(voxels)
         rows, contexts = _grid_rows(points, where, levels)
         signs = np.zeros(int(levels[:, 3].sum()), np.uint8)
-        signs[rows] = pack_signs(decode_flags(artifact.read("grid"), len(contexts), contexts).reshape(-1, 4) == 1)
+        with in_section(artifact, "grid"):
+            flags = decode_flags(artifact.read("grid"), len(contexts), contexts)
+        signs[rows] = pack_signs(flags.reshape(-1, 4) == 1)
         sizes = self.sizes(f, k)
         context = read_network(artifact, "context", 4 * len(levels), sum(sizes) + len(GROUPS), 1 << GRID_BITS)
         further = self.read_networks(artifact, f)
-        masks = decode_flags(artifact.read("masks"), n * k, _mask_contexts(n, k)).reshape(n, k) == 1
+        with in_section(artifact, "masks"):
+            masks = decode_flags(artifact.read("masks"), n * k, _mask_contexts(n, k)).reshape(n, k) == 1
         outputs = context.forward(grid_features(points, where.extent, levels, signs))
         parts, indices = split_outputs(outputs, sizes), step_indices(outputs)
         symbols = {}
         for group in GROUPS:
-            stream = Reading(artifact.read(group))
-            try:
+            with in_section(artifact, group):
+                stream = Reading(artifact.read(group))
                 symbols[group] = self._code_group(stream, group, None, parts[group], indices[group], masks, further)
                 stream.decoder.finish()
-            except ArtifactError as error:
-                raise ArtifactError(f"{artifact.path}: section {group!r}: {error}") from None
         mlps = read_weights(artifact, "mlps", AnchorNetworks(f, k))
         voxel_size = header_float(artifact, "voxel_size")
         return Coded(voxel_size, steps, where, layout, voxels, masks, signs, context, symbols, mlps, further)
@@ -463,15 +466,13 @@ def read_network(artifact: ArtifactReader, name: str, inputs: int, outputs: int,
     Raises:
         ArtifactError: if the section is missing or damaged, or holds another network.
     """
-    try:
+    with in_section(artifact, name):
         network = IntegerNetwork.from_bytes(artifact.read(name))
-    except ArtifactError as error:
-        raise ArtifactError(f"{artifact.path}: section {name!r}: {error}") from None
-    if (network.inputs, network.outputs, network.input_limit) != (inputs, outputs, limit):
-        raise ArtifactError(
-            f"{artifact.path}: section {name!r}: expected {inputs} inputs up to {limit} and {outputs} outputs, got "
-            f"{network.inputs} up to {network.input_limit} and {network.outputs}"
-        )
+        if (network.inputs, network.outputs, network.input_limit) != (inputs, outputs, limit):
+            raise ArtifactError(
+                f"expected {inputs} inputs up to {limit} and {outputs} outputs, got {network.inputs} up to "
+                f"{network.input_limit} and {network.outputs}"
+            )
     return network
 
 
