@@ -100,6 +100,8 @@ class HacParams(AnchorParams):
 
         The context's learning rate grows with the square root of what is cut: it begins from nothing when the rate
         does, and has fewer steps to get there. (1,500 steps on the demo: 5 % fewer bytes at equal quality.)
+        That of the masks grows by as much as is cut: each step moves a mask by about the rate, and the way from where
+        it begins to where its offset no longer lives stays as long.
         """
         factor = iterations / self.iterations
         last = max(0, iterations - 1)
@@ -109,6 +111,7 @@ class HacParams(AnchorParams):
         }
         faster = max(1.0, factor**-0.5)
         rates = {name: getattr(self, name) * faster for name in ("context_lr", "context_lr_final")}
+        rates |= {name: getattr(self, name) * max(1.0, 1.0 / factor) for name in ("mask_lr", "mask_lr_final")}
         shape = super(HacParams, replace(self, noise_from_iter=0, rate_from_iter=0)).scaled(iterations)
         return replace(shape, **early, **rates)
 
