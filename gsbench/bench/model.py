@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -94,6 +95,25 @@ class OwnModel(_Model):
     sha256: str
 
 
+class Interpreter(_Model):
+    """A Python that jobs run under.
+
+    Fields:
+        python: the executable, absolute; links are not followed, because they decide what it imports.
+        prefix: its ``sys.prefix``, by which processes recognize their own.
+        import_path: its ``sys.path``, None for the one that it starts with.
+    """
+
+    python: Path
+    prefix: str
+    import_path: list[str] | None = None
+
+    @property
+    def here(self) -> bool:
+        """Whether this process runs under it."""
+        return self.prefix == sys.prefix
+
+
 class JobSpec(_Model):
     """One job: a method at a rate point on a scene with a seed. Complete for running in another process, or on
     another machine that sees the same results folder and scenes.
@@ -118,6 +138,7 @@ class JobSpec(_Model):
             them that must have succeeded.
         dependency: True if nobody asked for this job itself: it is the base of another.
         until: the last stage that is wanted. Only a job up to "score" has a record in the results folder.
+        interpreter: what the job runs under (``--env``); None for the one of whoever starts it.
         memory_bytes: rough estimate of what the job needs, by which an engine decides how many fit.
     """
 
@@ -152,7 +173,13 @@ class JobSpec(_Model):
     requires: list[str] = []
     dependency: bool = False
     until: Literal["train", "score"] = "score"
+    interpreter: Interpreter | None = None
     memory_bytes: int = 0
+
+    @property
+    def here(self) -> bool:
+        """Whether the job belongs to the interpreter of this process."""
+        return self.interpreter is None or self.interpreter.here
 
     @property
     def id(self) -> str:

@@ -202,6 +202,13 @@ def request_options(function: F) -> F:
                 help="Training steps between checkpoints; 0: none. [default: now and then, for 1% of the time]",
             ),
             click.option(
+                "--env",
+                "envs",
+                multiple=True,
+                metavar="METHOD=VENV",
+                help="Run a method's jobs in another virtual environment that has gsbench and the method; repeatable.",
+            ),
+            click.option(
                 "--timeout",
                 type=click.FloatRange(0, min_open=True),
                 metavar="S",
@@ -248,12 +255,25 @@ def build_request(
 
     given = {"methods": methods, "scenes": scenes, "rates": rates, "seeds": seeds, **others}
     given["metrics"] = others.get("metrics") or None
+    given["envs"] = dict(_env(text) for text in others.get("envs") or ())
     try:
         return RunRequest.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("_", "-")
         raise UsageError(f"--{option}: {first['msg']}, got {first['input']!r}") from None
+
+
+def _env(text: str) -> tuple[str, Path]:
+    """``METHOD=VENV`` as two.
+
+    Raises:
+        UsageError: if it is not of this form.
+    """
+    method, equals, place = text.partition("=")
+    if not (equals and method.strip() and place.strip()):
+        raise UsageError(f"--env {text}: expected METHOD=/path/to/venv")
+    return method.strip(), Path(place.strip())
 
 
 def build_plan(request: RunRequest, quiet: bool = False) -> Plan:
@@ -268,7 +288,8 @@ def build_plan(request: RunRequest, quiet: bool = False) -> Plan:
 
     load_plugins()
     for name in request.methods:  # a misspelled method is told at once
-        registry.methods.entry(name)
+        if name not in request.envs:
+            registry.methods.entry(name)
     make_demo(request.scenes, quiet)
     return bench.build_plan(request)
 
@@ -315,6 +336,8 @@ def _config_value(path: Path, key: str, value: Any, option: click.Option) -> Any
     if option.name == "settings" and isinstance(value, dict):
         return [f"{method}.{field}={_word(path, key, v)}" for method, fields in value.items()
                 for field, v in _table(path, f"{key}.{method}", fields).items()]  # fmt: skip
+    if option.name == "envs" and isinstance(value, dict):
+        return [f"{method}={_word(path, key, place)}" for method, place in value.items()]
     if option.multiple:
         return [_word(path, key, v) for v in value] if isinstance(value, list) else [_word(path, key, value)]
     if isinstance(value, list):

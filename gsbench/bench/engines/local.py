@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,8 @@ from typing import IO, Final
 from pydantic import ValidationError
 
 from gsbench import _files
+from gsbench.bench.elsewhere import command, this_interpreter
+from gsbench.bench.elsewhere import environment as environment_of
 from gsbench.bench.engines import EngineOptions, EventHandler
 from gsbench.bench.job import LIFELINE
 from gsbench.bench.limits import TAIL_LINES, WATCH_SECONDS, family, log_tail, memory_of_job, shown_size, with_tail
@@ -34,12 +34,9 @@ _MEMORY_SHARE: Final = 0.8
 #: Time that a job has to end after it was asked to, in seconds.
 _GRACE_SECONDS: Final = 5.0
 
-#: What the job's process runs: the driver's import path, then the job. It is the path and not the environment that is
-#: passed on, so that both import the same code, wherever they were started.
-_BOOT: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "from gsbench.bench.job import command_line; sys.exit(command_line(sys.argv[1:]))"
-)
+#: What the job's process runs. It is the driver's import path and not its environment that is passed on, so that both
+#: import the same code, wherever they were started.
+_JOB: Final = "gsbench.bench.job"
 
 
 @dataclass
@@ -147,10 +144,10 @@ class _Pool:
         make_folder(description.parent)
         with _files.atomic_file(description) as file:
             file.write((job.model_dump_json(indent=1) + "\n").encode())
-        import_path = [entry or str(Path.cwd()) for entry in sys.path]
+        interpreter = job.interpreter or this_interpreter()
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, json.dumps(import_path), LIFELINE, str(description)],
+                command(interpreter, _JOB, LIFELINE, str(description)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stream,
@@ -237,7 +234,7 @@ class _Pool:
 
 def _environment(job: JobSpec, slot: int) -> dict[str, str]:
     """The driver's environment, with the job's number of threads and, where there are several GPUs, its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(job.threads)}
+    environment = environment_of(job.interpreter, {**os.environ, "OMP_NUM_THREADS": str(job.threads)})
     if job.device == "cuda":
         devices = _devices(job.device)
         if devices:
