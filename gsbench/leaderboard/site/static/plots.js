@@ -163,8 +163,8 @@
   }
 
   function options(metric, all, onSelect) {
-    const low = Math.min(...all.map((point) => point.x - Math.min(point.sx, point.x / 2)));
-    const high = Math.max(...all.map((point) => point.x + point.sx));
+    const low = all.reduce((least, point) => Math.min(least, point.x - Math.min(point.sx, point.x / 2)), Infinity);
+    const high = all.reduce((most, point) => Math.max(most, point.x + point.sx), 0);
     const room = Math.max(1.12, (high / low) ** 0.06);
     const [min, max] = [low / room, high * room];
     const grid = variable("--line");

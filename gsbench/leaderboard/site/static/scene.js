@@ -2,7 +2,7 @@
 "use strict";
 
 (function () {
-  const { h, curveStyle, mean, fixed, brief, bytes, seconds, spread, valueNode, focusable, quantity, onTheme } = window.GSB;
+  const { h, curveStyle, mean, fixed, brief, bytes, seconds, valueNode, spreadRoom, focusable, quantity, onTheme } = window.GSB;
   const scene = window.GSB_SCENE;
   const site = document.body.dataset.root;
   const byId = (id) => document.getElementById(id);
@@ -199,7 +199,7 @@
   }
 
   function number(title, field, format, valueOf, text) {
-    const room = good.some((entry) => spread(valueOf(entry)));
+    const room = spreadRoom(good.map(valueOf), format);
     return {
       title, field, hozAlign: "right", headerHozAlign: "right", sorter: byNumber, headerTooltip: text || false,
       formatter: (cell) => valueNode(valueOf(cell.getData().entry), format, null, room),

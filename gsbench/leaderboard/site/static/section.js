@@ -2,7 +2,7 @@
 "use strict";
 
 (function () {
-  const { h, curveStyle, mean, spread, reason, fixed, brief, bytes, seconds, valueNode, focusable, quantity, onTheme } = window.GSB;
+  const { h, curveStyle, mean, reason, fixed, brief, bytes, seconds, valueNode, spreadRoom, focusable, quantity, onTheme } = window.GSB;
   const section = window.GSB_SECTION;
   const site = document.body.dataset.root;
   const state = { scene: null, hidden: new Set() };
@@ -144,7 +144,8 @@
   }
 
   function column(title, field, format, valueOf, extra) {
-    const room = section.entries.some((entry) => [entry, ...Object.values(entry.s || {})].some((of) => spread(valueOf(of))));
+    const values = section.entries.flatMap((entry) => [entry, ...Object.values(entry.s || {})]).map(valueOf);
+    const room = spreadRoom(values, format);
     const marked = section.entries.some((entry) => (entry.ties[extra.tie || field] || []).length);
     return {
       title,
