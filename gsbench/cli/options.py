@@ -260,6 +260,8 @@ def build_request(
         return RunRequest.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["loc"][0] == "device":
+            raise UsageError(f"--device {first['input']}: expected auto, cpu, cuda or cuda:N") from None
         option = str(first["loc"][0]).replace("_", "-")
         raise UsageError(f"--{option}: {first['msg']}, got {first['input']!r}") from None
 
