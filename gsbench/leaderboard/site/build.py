@@ -141,8 +141,7 @@ def _copy_files(section: Section, root: Path, options: SiteOptions) -> Downloads
                     downloads.records[result.name] = href(f"records/{name}")
                 artifact, size = result.artifact, result.record.bytes
                 if options.artifacts and artifact is not None and size is not None and size <= options.artifact_bytes:
-                    # Not with_suffix: rate points are called 0.004.
-                    target = name.with_name(name.name.removesuffix(".json") + artifact.suffix)
+                    target = name.with_name(artifact.name)
                     _copy(artifact, root / "artifacts" / target)
                     downloads.artifacts[result.name] = href(f"artifacts/{target}")
     return downloads

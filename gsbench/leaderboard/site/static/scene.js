@@ -70,7 +70,10 @@
     const slider = h("img-comparison-slider", { tabindex: "0", "aria-label": "Slider between the two images; arrow keys move it" }, firstImage, secondImage);
     const caption = h("div", { class: "captions" }, h("p", { class: "caption" }), h("p", { class: "caption end" }));
     const frame = h("div", { class: "compare" }, slider);
-    const big = h("button", { type: "button", class: "link", onclick: () => frame.classList.toggle("actual") }, "one image pixel per CSS pixel");
+    const big = h("button", { type: "button", class: "link" }, "show at actual size");
+    big.addEventListener("click", () => {
+      big.textContent = frame.classList.toggle("actual") ? "fit to the page" : "show at actual size";
+    });
     host.replaceChildren(
       h("div", { class: "controls" }, h("label", {}, "View ", view), h("label", {}, "Left ", left), h("label", {}, "Right ", right), big),
       frame,
@@ -95,6 +98,7 @@
     byId("error-scale").hidden = !initial.some((source) => source.error);
     draw();
     const missing = bySize.filter((entry) => typeof images.renders[entry.key] === "string");
+    if (images.quality) host.append(h("p", { class: "note" }, `These images are stored as WebP of quality ${images.quality}; the numbers are those of the renders themselves.`));
     if (images.reason) host.append(h("p", { class: "note" }, `No ground truth: ${images.reason}.`));
     for (const entry of missing) host.append(h("p", { class: "note" }, `No images of ${entry.label}: ${images.renders[entry.key]}.`));
   }

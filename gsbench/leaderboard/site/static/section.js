@@ -181,12 +181,13 @@
   }
 
   function columns() {
+    const digits = window.GSB.megabyteDigits(section.entries.map((entry) => mean(quantity(entry, "bytes"))));
     const found = [
       {
         title: "Method and rate", field: "label", frozen: innerWidth > 620, sorter: "string", minWidth: 150,
         formatter: (cell) => labelNode(cell.getData().entry),
       },
-      column("MB", "bytes", (value) => fixed(value / 1e6, megabyteDigits()), (of) => quantity(of, "bytes"), {
+      column("MB", "bytes", (value) => fixed(value / 1e6, digits), (of) => quantity(of, "bytes"), {
         tie: "bytes", headerTooltip: "Size of the artifact on disk, 10^6 bytes", tooltip: false,
       }),
     ];
@@ -223,11 +224,6 @@
       const { tie, headerClass, ...rest } = item;
       return rest;
     });
-  }
-
-  function megabyteDigits() {
-    const sizes = section.entries.map((entry) => mean(quantity(entry, "bytes"))).filter((size) => size > 0);
-    return window.GSB.megabyteDigits(sizes);
   }
 
   let table = null;
