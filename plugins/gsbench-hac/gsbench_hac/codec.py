@@ -63,6 +63,8 @@ from gsbench_hac.model import HacModel
 MOST_ANCHORS: Final = 1 << 26
 MOST_WIDTH: Final = 512
 MOST_VOXEL: Final = 1 << 30
+#: As the settings have it: no symbol times such a step overflows float32.
+MOST_STEP: Final = 1e9
 #: Anchors on which the encoder compares networks.
 SAMPLE: Final = 1 << 12
 
@@ -353,12 +355,15 @@ class Codec:
             space_entries=header_int(artifact, "space_entries", 1, 1 << 24),
             plane_entries=header_int(artifact, "plane_entries", 1, 1 << 24),
         )
-        steps = {group: header_float(artifact, f"q_{group}") for group in GROUPS}
+        steps = {group: header_float(artifact, f"q_{group}", most=MOST_STEP) for group in GROUPS}
         with in_section(artifact, "positions"):
             relative = decode_positions(artifact.read("positions"), n)
             if len(relative) != n:
                 raise ArtifactError(f"expected {n} anchors, got {len(relative)}")
-        voxels = relative + np.array(origin, np.int32)
+        wide = relative + np.array(origin, np.int64)
+        if wide.max(initial=0) >= 2**31:
+            raise ArtifactError(f"{artifact.path}: header: origin: {origin} puts anchors at {wide.max()}, beyond 2^31")
+        voxels = wide.astype(np.int32)
         levels, where = layout.levels(), Box(box[0], box[1])
         points = where.points(voxels)
         rows, contexts = _grid_rows(points, where, levels)

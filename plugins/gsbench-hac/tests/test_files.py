@@ -223,6 +223,9 @@ def test_no_anchor_lives(trained: tuple[Any, Any, Any], tmp_path: Path) -> None:
         {"box": None},
         {"voxel_size": "1"},
         {"q_scales": -1.0},
+        {"q_features": 9e29},  # times a large symbol, beyond float32
+        {"voxel_size": 10**400},
+        {"origin": [2**31 - 1, 0, 0]},
         {"space_entries": 0},
     ],
 )
