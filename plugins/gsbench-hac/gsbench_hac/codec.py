@@ -43,7 +43,7 @@ from gsbench.methods.arrays import (
     read_weights,
     write_weights,
 )
-from gsbench.training.anchors import AnchorNetworks, AnchorRenderable, Anchors
+from gsbench.training.anchors import AnchorNetworks, Anchors, ExactAnchorRenderable
 from gsbench.training.hashgrid import HashLayout
 from gsbench_hac.context import GROUPS
 from gsbench_hac.integers import (
@@ -408,7 +408,7 @@ class Codec:
             return self.code_offsets(stream, symbols, outputs, index, masks)
         return _code(stream, group, symbols, outputs, index)
 
-    def renderable(self, coded: Coded) -> AnchorRenderable:
+    def renderable(self, coded: Coded) -> ExactAnchorRenderable:
         """The anchors that the integers stand for: every value is a symbol times its step, one product in float32."""
         n, k = coded.masks.shape
         points = coded.box.points(coded.voxels)
@@ -431,7 +431,7 @@ class Codec:
             torch.from_numpy(offsets.reshape(n, k, 3)),
             torch.from_numpy(coded.masks.astype(np.float32)),
         )
-        return AnchorRenderable(anchors, networks)
+        return ExactAnchorRenderable(anchors, networks)
 
 
 def _symbols(
