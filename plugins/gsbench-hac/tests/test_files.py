@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import torch
 from gsbench_hac import integers
-from gsbench_hac.codec import Codec, Coded
+from gsbench_hac.codec import Codec
+from gsbench_hac.coded import Coded
 from gsbench_hac.integers import grid_features, group_model, step_indices
 
 from gsbench import ArtifactReader, ArtifactWriter, Context
