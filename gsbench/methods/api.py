@@ -68,7 +68,13 @@ class Context:
 
 @runtime_checkable
 class Renderable(Protocol):
-    """Something that turns cameras into images: a decoded artifact."""
+    """Something that turns cameras into images: a decoded artifact.
+
+    Where the Gaussians depend on the view, an object may have two methods more: ``gaussians(camera)``, the `Gaussians`
+    with direct colors that one camera sees (what ``render`` draws there; the viewer of leaderboards bakes them), and
+    ``decoded_tensors()``, a dict of name to tensor with all that was decoded, whose hash records have: only where it is
+    the same on every machine. With `splats`, neither is needed.
+    """
 
     def render(self, camera: Camera, background: Tensor) -> Tensor:
         """The image, float32 [H, W, 3] (not clamped), over `background`, float32 [3]."""

@@ -95,15 +95,22 @@ def header_int(artifact: ArtifactReader, name: str, least: int, most: int) -> in
     return value
 
 
-def header_float(artifact: ArtifactReader, name: str) -> float:
+def header_float(artifact: ArtifactReader, name: str, most: float = 1e30) -> float:
     """A positive number of the header that a float32 holds.
+
+    Args:
+        artifact: whose header.
+        name: in the header.
+        most: the number must be below this, at most 1e30: choose it so that nothing it is multiplied with overflows.
 
     Raises:
         ArtifactError: if it is missing or no such number.
     """
     value = artifact.header.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 1e-30 < float(value) < 1e30:
-        raise ArtifactError(f"{artifact.path}: header: {name}: expected a positive number, got {value!r}")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 1e-30 < value < most:
+        raise ArtifactError(
+            f"{artifact.path}: header: {name}: expected a positive number below {most:g}, got {value!r}"
+        )
     return float(value)
 
 

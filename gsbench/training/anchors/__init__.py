@@ -6,7 +6,7 @@ the features of the anchors in view, and where they are seen from, into K Gaussi
 
 from gsbench.training.anchors.model import AnchorModel, AnchorRenderResult
 from gsbench.training.anchors.networks import AnchorNetworks
-from gsbench.training.anchors.neural import AnchorRenderable, Anchors
+from gsbench.training.anchors.neural import AnchorRenderable, Anchors, ExactAnchorRenderable
 from gsbench.training.anchors.params import AnchorModelParams, AnchorParams
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "AnchorRenderResult",
     "AnchorRenderable",
     "Anchors",
+    "ExactAnchorRenderable",
 ]

@@ -147,17 +147,39 @@ class AnchorRenderable:
     @torch.no_grad()
     def render(self, camera: Camera, background: Tensor) -> Tensor:
         """The image, float32 [H, W, 3], over `background`, float32 [3]."""
-        index = visible_anchors(self.anchors.positions, self.anchors.scales, camera)
-        neural = neural_gaussians(self.anchors.rows(index), self.networks, camera)
-        image: Tensor = render(neural.gaussians, camera, RenderOptions(background=background)).image
+        image: Tensor = render(self.gaussians(camera), camera, RenderOptions(background=background)).image
         return image
 
+    @torch.no_grad()
+    def gaussians(self, camera: Camera) -> Gaussians:
+        """The Gaussians that `camera` sees, with direct colors, detached: what `render` draws. Other cameras see other
+        Gaussians.
+        """
+        index = visible_anchors(self.anchors.positions, self.anchors.scales, camera)
+        return neural_gaussians(self.anchors.rows(index), self.networks, camera).gaussians
+
     def splats(self) -> Splats:
-        """Raises NotImplementedError: the Gaussians of anchors depend on the view."""
-        raise NotImplementedError("the Gaussians of anchors depend on where they are seen from")
+        """Raises NotImplementedError: the Gaussians of anchors depend on the view; `gaussians` has those of one."""
+        raise NotImplementedError("the Gaussians of anchors depend on where they are seen from: see gaussians(camera)")
 
     def counts(self) -> dict[str, int]:
         """Numbers for the record: live offsets ("gaussians") and "anchors"."""
         masks = self.anchors.masks
         offsets = self.anchors.offsets.shape[0] * self.anchors.offsets.shape[1]
         return {"gaussians": offsets if masks is None else int(masks.sum()), "anchors": len(self.anchors)}
+
+
+class ExactAnchorRenderable(AnchorRenderable):
+    """Anchors that decode to the same bits on every machine, so that records can have their hash.
+
+    Not those of files whose decoding takes an exponential, say, which instruction sets round differently.
+    """
+
+    def decoded_tensors(self) -> dict[str, Tensor]:
+        """All that was decoded, by name, for a hash of it."""
+        a = self.anchors
+        tensors = {"positions": a.positions, "features": a.features, "scales": a.scales, "offsets": a.offsets}
+        if a.masks is not None:
+            tensors["masks"] = a.masks
+        networks = {f"networks.{name}": parameter.detach() for name, parameter in self.networks.named_parameters()}
+        return {**tensors, **networks}

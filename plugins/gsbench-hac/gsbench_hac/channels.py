@@ -11,9 +11,10 @@ from gsbench import ArtifactError, ArtifactReader
 from gsbench.coding.intnet import IntegerNetwork
 from gsbench.coding.mixture import weights_of
 from gsbench.coding.steps import STEP_LIMIT, step_table
+from gsbench.coding.streams import Stream, Writing
 from gsbench.methods.arrays import header_int
 from gsbench.training.anchors.networks import TwoLayers
-from gsbench_hac.codec import MOST_WIDTH, SAMPLE, Codec, Stream, Writing, read_network
+from gsbench_hac.codec import MOST_WIDTH, SAMPLE, Codec, read_network
 from gsbench_hac.context import MEAN_SHIFT, ChannelContext
 from gsbench_hac.integers import OUTPUT_BITS, cheapest, group_model
 from gsbench_hac.model import HacModel

@@ -17,8 +17,7 @@ Sections, in this order; what belongs to anchors is in the order in which `posit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,15 +25,12 @@ import torch
 
 from gsbench import ArtifactError, ArtifactReader, ArtifactWriter
 from gsbench.coding.bits import decode_flags, encode_flags
-from gsbench.coding.gaussian import get_gaussian, put_gaussian
 from gsbench.coding.intnet import IntegerNetwork
-from gsbench.coding.mixture import get_mixture, put_mixture
 from gsbench.coding.octree import decode_positions, encode_positions
-from gsbench.coding.range import RangeCoder, RangeDecoder, RangeEncoder
 from gsbench.coding.sign_grid import pack_signs, touched_rows, unpack_signs
 from gsbench.coding.steps import dequantize, quantize
+from gsbench.coding.streams import Reading, Stream, Writing
 from gsbench.methods.arrays import (
-    QuantizedWeights,
     fill_weights,
     header_float,
     header_int,
@@ -43,13 +39,13 @@ from gsbench.methods.arrays import (
     read_weights,
     write_weights,
 )
-from gsbench.training.anchors import AnchorNetworks, AnchorRenderable, Anchors
+from gsbench.training.anchors import AnchorNetworks, Anchors, ExactAnchorRenderable
 from gsbench.training.hashgrid import HashLayout
+from gsbench_hac.coded import Coded, triple
 from gsbench_hac.context import GROUPS
 from gsbench_hac.integers import (
     GRID_BITS,
     Box,
-    GroupModel,
     cheapest,
     grid_features,
     group_model,
@@ -63,140 +59,14 @@ from gsbench_hac.model import HacModel
 MOST_ANCHORS: Final = 1 << 26
 MOST_WIDTH: Final = 512
 MOST_VOXEL: Final = 1 << 30
+#: As the settings have it: no symbol times such a step overflows float32.
+MOST_STEP: Final = 1e9
 #: Anchors on which the encoder compares networks.
 SAMPLE: Final = 1 << 12
 
-Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
-UInt16 = npt.NDArray[np.uint16]
 Bool = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Coded:
-    """What a file holds.
-
-    Fields:
-        voxel_size, steps: scene units and base steps, numbers that float32 has.
-        box, layout: of the hash grid.
-        voxels: int32 [n, 3], in the order of the file.
-        masks: bool [n, K].
-        signs: uint8 [rows], by `pack_signs`; 0 for rows that no anchor touches.
-        context: from the grid's features to what codes the attributes.
-        symbols: int32: features [n, F], scales [n, 6], offsets [live, 3].
-        mlps: the weights of `AnchorNetworks`.
-        further: integer networks that a subclass of `Codec` needs.
-    """
-
-    voxel_size: float
-    steps: dict[str, float]
-    box: Box
-    layout: HashLayout
-    voxels: Int32
-    masks: Bool
-    signs: UInt8
-    context: IntegerNetwork
-    symbols: dict[str, Int32]
-    mlps: QuantizedWeights
-    further: tuple[IntegerNetwork, ...] = ()
-
-    def state(self) -> dict[str, Any]:
-        """All that as tensors and plain values, for `from_state`."""
-        arrays = {
-            "voxels": self.voxels,
-            "masks": self.masks,
-            "signs": self.signs,
-            "weights": self.mlps.values,
-            "exponents": self.mlps.exponents,
-            **self.symbols,
-        }
-        networks = {f"network_{i}": n.to_bytes() for i, n in enumerate((self.context, *self.further))}
-        streams = {name: np.frombuffer(data, np.uint8) for name, data in networks.items()}
-        return {
-            "tensors": {name: torch.from_numpy(np.array(value)) for name, value in {**arrays, **streams}.items()},
-            "voxel_size": self.voxel_size,
-            "steps": dict(self.steps),
-            "box": [list(self.box.low), list(self.box.extent)],
-            "entries": [self.layout.space_entries, self.layout.plane_entries],
-        }
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Coded:
-        """Inverse of `state`."""
-        arrays = {name: value.numpy() for name, value in state["tensors"].items()}
-        count = sum(name.startswith("network_") for name in arrays)
-        networks = [IntegerNetwork.from_bytes(arrays[f"network_{i}"].tobytes()) for i in range(count)]
-        low, extent = state["box"]
-        return cls(
-            voxel_size=state["voxel_size"],
-            steps=dict(state["steps"]),
-            box=Box(_triple(low), _triple(extent)),
-            layout=HashLayout(space_entries=state["entries"][0], plane_entries=state["entries"][1]),
-            voxels=arrays["voxels"],
-            masks=arrays["masks"],
-            signs=arrays["signs"],
-            context=networks[0],
-            symbols={group: arrays[group] for group in GROUPS},
-            mlps=QuantizedWeights(arrays["weights"], arrays["exponents"]),
-            further=tuple(networks[1:]),
-        )
-
-
-class Stream(Protocol):
-    """Symbols in or out: what is written is returned, what is read need not be given."""
-
-    def gaussian(self, symbols: Int32 | None, model: GroupModel) -> Int32:
-        """Symbols [n, size] by their Gaussians."""
-        ...
-
-    def mixture(self, symbols: Int32 | None, first: GroupModel, second: GroupModel, weights: UInt16) -> Int32:
-        """Symbols [n, size] by two Gaussians each, with the weights of the first, [n, size]."""
-        ...
-
-
-class Writing:
-    """A stream that is written."""
-
-    def __init__(self) -> None:
-        self.encoder: RangeEncoder = RangeCoder().encoder()
-
-    def gaussian(self, symbols: Int32 | None, model: GroupModel) -> Int32:
-        """As `Stream.gaussian`."""
-        assert symbols is not None
-        put_gaussian(self.encoder, _flat(symbols), _flat(model.mean64), _flat(model.scale_index))
-        return symbols
-
-    def mixture(self, symbols: Int32 | None, first: GroupModel, second: GroupModel, weights: UInt16) -> Int32:
-        """As `Stream.mixture`."""
-        assert symbols is not None
-        put_mixture(self.encoder, _flat(symbols), *_pairs(first, second), _flat(weights))
-        return symbols
-
-
-class Reading:
-    """A stream that is read."""
-
-    def __init__(self, data: bytes) -> None:
-        self.decoder: RangeDecoder = RangeCoder().decoder(data)
-
-    def gaussian(self, symbols: Int32 | None, model: GroupModel) -> Int32:
-        """As `Stream.gaussian`."""
-        found = get_gaussian(self.decoder, _flat(model.mean64), _flat(model.scale_index))
-        return found.reshape(model.mean64.shape)
-
-    def mixture(self, symbols: Int32 | None, first: GroupModel, second: GroupModel, weights: UInt16) -> Int32:
-        """As `Stream.mixture`."""
-        return get_mixture(self.decoder, *_pairs(first, second), _flat(weights)).reshape(weights.shape)
-
-
-def _flat(values: Any) -> Any:
-    return np.ascontiguousarray(values).reshape(-1)
-
-
-def _pairs(first: GroupModel, second: GroupModel) -> tuple[Int32, UInt8]:
-    means = np.stack([_flat(first.mean64), _flat(second.mean64)], axis=1)
-    return means, np.stack([_flat(first.scale_index), _flat(second.scale_index)], axis=1)
 
 
 class Codec:
@@ -217,7 +87,7 @@ class Codec:
         voxels = voxels[order]
         masks = model.live_offsets()[index].numpy()
 
-        box = Box(_triple(model.low), _triple(model.extent))
+        box = Box(triple(model.low), triple(model.extent))
         context = model.context
         levels = context.grid.levels
         signs = signs_of(context)
@@ -353,12 +223,15 @@ class Codec:
             space_entries=header_int(artifact, "space_entries", 1, 1 << 24),
             plane_entries=header_int(artifact, "plane_entries", 1, 1 << 24),
         )
-        steps = {group: header_float(artifact, f"q_{group}") for group in GROUPS}
+        steps = {group: header_float(artifact, f"q_{group}", most=MOST_STEP) for group in GROUPS}
         with in_section(artifact, "positions"):
             relative = decode_positions(artifact.read("positions"), n)
             if len(relative) != n:
                 raise ArtifactError(f"expected {n} anchors, got {len(relative)}")
-        voxels = relative + np.array(origin, np.int32)
+        wide = relative + np.array(origin, np.int64)
+        if wide.max(initial=0) >= 2**31:
+            raise ArtifactError(f"{artifact.path}: header: origin: {origin} puts anchors at {wide.max()}, beyond 2^31")
+        voxels = wide.astype(np.int32)
         levels, where = layout.levels(), Box(box[0], box[1])
         points = where.points(voxels)
         rows, contexts = _grid_rows(points, where, levels)
@@ -403,7 +276,7 @@ class Codec:
             return self.code_offsets(stream, symbols, outputs, index, masks)
         return _code(stream, group, symbols, outputs, index)
 
-    def renderable(self, coded: Coded) -> AnchorRenderable:
+    def renderable(self, coded: Coded) -> ExactAnchorRenderable:
         """The anchors that the integers stand for: every value is a symbol times its step, one product in float32."""
         n, k = coded.masks.shape
         points = coded.box.points(coded.voxels)
@@ -426,7 +299,7 @@ class Codec:
             torch.from_numpy(offsets.reshape(n, k, 3)),
             torch.from_numpy(coded.masks.astype(np.float32)),
         )
-        return AnchorRenderable(anchors, networks)
+        return ExactAnchorRenderable(anchors, networks)
 
 
 def _symbols(
@@ -482,9 +355,4 @@ def _header_triples(
     lists = isinstance(value, list) and len(value) == count and all(isinstance(v, list) and len(v) == 3 for v in value)
     if not lists or any(type(i) is not int or not least <= i < 2**31 for v in value for i in v):
         raise ArtifactError(f"{artifact.path}: header: {name}: expected three integers each, got {value!r}")
-    return [_triple(v) for v in value]
-
-
-def _triple(values: Any) -> tuple[int, int, int]:
-    x, y, z = (int(v) for v in values)
-    return x, y, z
+    return [triple(v) for v in value]

@@ -20,7 +20,8 @@ from gsbench import (
 from gsbench.methods.trained import TrainedModel
 from gsbench.training.anchors import AnchorRenderable
 from gsbench_hac.channels import ChannelCodec
-from gsbench_hac.codec import Codec, Coded
+from gsbench_hac.codec import Codec
+from gsbench_hac.coded import Coded
 from gsbench_hac.model import HacModel, HacPlusModel
 from gsbench_hac.params import HacModelParams, HacParams, HacPlusModelParams
 
