@@ -10,7 +10,7 @@ import ctypes
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -140,7 +140,8 @@ def _addresses(tensors: Mapping[str, Tensor | None]) -> dict[str, int]:
     return {name: tensor.data_ptr() for name, tensor in tensors.items() if tensor is not None}
 
 
-def _options(inputs: InputTensors, settings: RasterSettings) -> _abi.RasterOptions:
+def raster_options(inputs: InputTensors, settings: RasterSettings) -> _abi.RasterOptions:
+    """The options of the ABI for these inputs."""
     colors, sh_degree = inputs.colors, settings.sh_degree
     return _abi.RasterOptions(
         cameras=int(inputs.viewmats.shape[0]),
@@ -160,24 +161,45 @@ def _options(inputs: InputTensors, settings: RasterSettings) -> _abi.RasterOptio
     )
 
 
-def _input_pointers(inputs: InputTensors) -> dict[str, int]:
+def input_pointers(inputs: InputTensors, device: str = "cpu") -> dict[str, int]:
+    """The addresses of the inputs by field of the ABI, after a check."""
     n, c, f32 = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0]), torch.float32
     fields = {
-        "means": pointer("means", inputs.means, f32, (n, 3)),
-        "opacities": pointer("opacities", inputs.opacities, f32, (n,)),
-        "viewmats": pointer("viewmats", inputs.viewmats, f32, (c, 4, 4)),
-        "intrinsics": pointer("Ks", inputs.Ks, f32, (c, 3, 3)),
+        "means": pointer("means", inputs.means, f32, (n, 3), device),
+        "opacities": pointer("opacities", inputs.opacities, f32, (n,), device),
+        "viewmats": pointer("viewmats", inputs.viewmats, f32, (c, 4, 4), device),
+        "intrinsics": pointer("Ks", inputs.Ks, f32, (c, 3, 3), device),
     }
     if inputs.covars is not None:
-        fields["covars"] = pointer("covars", inputs.covars, f32, (n, 3, 3))
+        fields["covars"] = pointer("covars", inputs.covars, f32, (n, 3, 3), device)
     else:
         if inputs.quats is None or inputs.scales is None:
             raise ValueError("quats, scales: expected both where covars are not given")
-        fields["quats"] = pointer("quats", inputs.quats, f32, (n, 4))
-        fields["scales"] = pointer("scales", inputs.scales, f32, (n, 3))
+        fields["quats"] = pointer("quats", inputs.quats, f32, (n, 4), device)
+        fields["scales"] = pointer("scales", inputs.scales, f32, (n, 3), device)
     if inputs.colors is not None:
-        fields["colors"] = pointer("colors", inputs.colors, f32, inputs.colors.shape)
+        fields["colors"] = pointer("colors", inputs.colors, f32, inputs.colors.shape, device)
     return fields
+
+
+class RasterStages(Protocol):
+    """What a native rasterizer does for one call, stage by stage; `Rasterizer` says what each is."""
+
+    def project(self, inputs: InputTensors) -> Projected: ...
+    def blend(self, canvas: Canvas, *, statistics: bool = False, surface: bool = False) -> Blended: ...
+    def blend_backward(
+        self,
+        canvas: Canvas,
+        grad_image: Tensor,
+        grad_alpha: Tensor | None = None,
+        grad_distortion: Tensor | None = None,
+        *,
+        absolute: bool = False,
+    ) -> SlotGradients: ...
+    def project_backward(
+        self, inputs: InputTensors, slots: SlotGradients, *, viewmats: bool = False, separate_cameras: bool = False
+    ) -> InputGradients: ...
+    def fisher(self, inputs: InputTensors, canvas: Canvas) -> Tensor: ...
 
 
 class Rasterizer:
@@ -186,7 +208,7 @@ class Rasterizer:
     """
 
     def __init__(self, inputs: InputTensors, settings: RasterSettings) -> None:
-        self._options = _options(inputs, settings)
+        self._options = raster_options(inputs, settings)
         self._settings = settings
         self._gaussians, self._cameras = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0])
         self._sizes = self._get_sizes()
@@ -248,7 +270,7 @@ class Rasterizer:
         if packed:
             slots["camera_ids"] = empty_result(capacity, dtype=torch.int64)
             slots["gaussian_ids"] = empty_result(capacity, dtype=torch.int64)
-        self._call("project_forward", {**_input_pointers(inputs), **_addresses(slots)})
+        self._call("project_forward", {**input_pointers(inputs), **_addresses(slots)})
         visible = int(self._kept["chunk_ranks"][-1, -1]) if c else 0
         self._slots = visible if packed else capacity
         bounds = self._kept["entry_offsets"].tolist()
@@ -405,7 +427,7 @@ class Rasterizer:
             "grad_colors": like(colors, apart=not self._options.colors_per_camera),
             "grad_viewmats": torch.empty(c, 4, 4) if viewmats else None,
         }
-        fields = {**_input_pointers(inputs), **_addresses(grads)}
+        fields = {**input_pointers(inputs), **_addresses(grads)}
         fields["grad_means2d"] = pointer("gradient of means2d", slots.means2d, f32, (s, 2))
         fields["grad_conics"] = pointer("gradient of conics", slots.conics, f32, (s, 3))
         fields["grad_slot_opacities"] = pointer("gradient of opacities", slots.opacities, f32, (s,))
@@ -439,7 +461,7 @@ class Rasterizer:
             ValueError: if the inputs have covars.
         """
         result = empty_result(self._slots, FISHER_VALUES)
-        fields = {**_input_pointers(inputs), **self._canvas_pointers(canvas), **_addresses({"fisher": result})}
+        fields = {**input_pointers(inputs), **self._canvas_pointers(canvas), **_addresses({"fisher": result})}
         with Lease() as lease:
             self._call("fisher", {**fields, **self._backward_scratch(lease)})
         return result
@@ -455,7 +477,7 @@ def visible(
     """
     n, f32 = int(means.shape[0]), torch.float32
     inputs = InputTensors(means, quats, scales, None, means.new_empty(0), None, viewmat[None], K[None])
-    options = _options(inputs, settings)
+    options = raster_options(inputs, settings)
     fields = {
         "means": pointer("means", means, f32, (n, 3)),
         "quats": pointer("quats", quats, f32, (n, 4)),

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gsbench.native.raster import Canvas, InputTensors, Rasterizer, SlotGradients
+from gsbench.native.raster import Canvas, InputTensors, RasterStages, SlotGradients
 
 
-def _dense(gradient: Tensor | None, rows: int, *columns: int) -> Tensor:
-    return torch.zeros(rows, *columns) if gradient is None else gradient.contiguous()
+def _dense(gradient: Tensor | None, like: Tensor, *columns: int) -> Tensor:
+    """The gradient, or zeros with as many rows as `like`."""
+    return like.new_zeros(len(like), *columns) if gradient is None else gradient.contiguous()
 
 
 class Project(torch.autograd.Function):
@@ -22,7 +23,7 @@ class Project(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rasterizer: Rasterizer, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    def forward(ctx: Any, rasterizer: RasterStages, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
         """Project."""
         projected = rasterizer.project(InputTensors(*tensors))  # type: ignore[arg-type]
         ctx.rasterizer = rasterizer
@@ -40,14 +41,13 @@ class Project(torch.autograd.Function):
         present = [g for g in grads[:5] if g is not None]
         if not present:
             return (None,) * (1 + len(inputs))
-        rows = int(present[0].shape[0])
         result = ctx.rasterizer.project_backward(
             inputs,
             SlotGradients(
-                _dense(means2d, rows, 2),
-                _dense(conics, rows, 3),
+                _dense(means2d, present[0], 2),
+                _dense(conics, present[0], 3),
                 None if colors is None else colors.contiguous(),
-                _dense(opacities, rows),
+                _dense(opacities, present[0]),
                 None if depths is None else depths.contiguous(),
             ),
             viewmats=ctx.needs_input_grad[1 + InputTensors._fields.index("viewmats")],
@@ -68,7 +68,7 @@ class BlendCall:
             graph refers to this.)
     """
 
-    rasterizer: Rasterizer
+    rasterizer: RasterStages
     masks: Tensor | None = None
     statistics: bool = False
     surface: bool = False
@@ -117,7 +117,7 @@ class Blend(torch.autograd.Function):
             return (None,) * 8
         features, backgrounds, alpha = ctx.saved_tensors
         if grad_image is None:
-            grad_image = torch.zeros(*present[0].shape[:3], 3 if features is None else features.shape[1])
+            grad_image = present[0].new_zeros(*present[0].shape[:3], 3 if features is None else features.shape[1])
         grads = blend.rasterizer.blend_backward(
             Canvas(features, backgrounds, blend.masks),
             grad_image.contiguous(),

@@ -1,0 +1,350 @@
+// How a computation runs: as kernels under nvcc, or as loops on the host where the same sources are compiled by a plain
+// C++ compiler. The second is for tests on machines without a GPU: what it runs are the same function bodies on the same
+// indices, with shared memory and barriers standing for themselves.
+//
+// A body is a struct of pointers and sizes. for_each calls body(i) for every i. run_blocks calls body(block, shared, b) for
+// every block b; the body divides its work into parts with `block`: each(f) calls f(t) for every thread t, each_lane(w, f)
+// for the threads of warp w; what passes between threads goes through `shared` with a barrier() in between, or through one
+// of the collectives. A variable of a thread that lives across parts is a Block::Local<T>. Control flow outside the parts
+// must be the same for a whole block (inside each_warp: for a whole warp).
+//
+// The host runs the threads of a part one after the other, in either order (emulation_reversed): if a part depended on
+// it, the two would differ. It fills shared memory with garbage first.
+#pragma once
+
+#include <stdint.h>
+
+#include "math/exponential.h"
+#include "math/host_device.h"
+#include "math/scalar.h"
+
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+#else
+#include <string.h>
+
+#include <memory>
+#endif
+
+#ifdef __CUDA_ARCH__
+#define GSB_UNROLL _Pragma("unroll")
+#else
+#define GSB_UNROLL
+#endif
+
+namespace gsb {
+namespace cuda {
+
+constexpr int kWarp = 32;
+
+// Where a call runs, and the first failure on the way.
+struct Queue {
+#ifdef __CUDACC__
+  cudaStream_t stream = nullptr;
+  cudaError_t error = cudaSuccess;
+  void note(cudaError_t found) {
+    if (error == cudaSuccess) error = found;
+  }
+#endif
+};
+
+#ifdef __CUDACC__
+
+// A thread's view of its block.
+template <int Threads>
+struct Block {
+  template <class T>
+  struct Local {
+    T value;
+    GSB_HD T& operator()(int) { return value; }
+  };
+
+  GSB_HD int self() const {
+#ifdef __CUDA_ARCH__
+    return int(threadIdx.x);
+#else
+    return 0;
+#endif
+  }
+  template <class F>
+  GSB_HD void each(const F& f) const {
+    f(self());
+  }
+  template <class F>
+  GSB_HD void each_warp(const F& f) const {
+    f(self() / kWarp);
+  }
+  template <class F>
+  GSB_HD void each_lane(int, const F& f) const {
+    f(self());
+  }
+  GSB_HD void barrier() const {
+#ifdef __CUDA_ARCH__
+    __syncthreads();
+#endif
+  }
+  // A barrier; whether the predicate holds for any thread of the block.
+  template <class F>
+  GSB_HD bool any(const F& predicate) const {
+#ifdef __CUDA_ARCH__
+    return __syncthreads_or(predicate(self()));
+#else
+    return predicate(0);
+#endif
+  }
+  template <class F>
+  GSB_HD bool any_lane(int, const F& predicate) const {
+#ifdef __CUDA_ARCH__
+    return __any_sync(0xffffffffu, predicate(self()));
+#else
+    return predicate(0);
+#endif
+  }
+  // Bit l: the predicate of lane l.
+  template <class F>
+  GSB_HD uint32_t ballot(int, const F& predicate) const {
+#ifdef __CUDA_ARCH__
+    return __ballot_sync(0xffffffffu, predicate(self()));
+#else
+    return predicate(0);
+#endif
+  }
+  // The largest of the lanes' values, none negative.
+  template <class F>
+  GSB_HD float largest(int, const F& value) const {
+    float most = value(self());
+#ifdef __CUDA_ARCH__
+    for (int m = kWarp / 2; m > 0; m /= 2) most = max_of(most, __shfl_xor_sync(0xffffffffu, most, m));
+#endif
+    return most;
+  }
+  // values(t, out) gives K numbers for each lane; store(k, sum) receives the sums over the warp, added as a balanced tree.
+  template <int K, class Values, class Store>
+  GSB_HD void sums(int, const Values& values, const Store& store) const {
+    float v[K];
+    values(self(), v);
+    int first = 0, valid = K;
+    fold<K, kWarp / 2>(v, first, valid, store);
+  }
+
+ private:
+  // Halves the number of values along with the number of lanes that share them.
+  template <int N, int Mask, class Store>
+  GSB_HD void fold(float* v, int first, int valid, const Store& store) const {
+#ifdef __CUDA_ARCH__
+    const int lane = self() % kWarp;
+    if constexpr (Mask == 0) {
+      if (valid > 0) store(first, v[0]);
+    } else if constexpr (N == 1) {
+      v[0] = v[0] + __shfl_xor_sync(0xffffffffu, v[0], Mask);
+      if (lane & Mask) valid = 0;  // one of both writes
+      fold<1, Mask / 2>(v, first, valid, store);
+    } else {
+      constexpr int kHalf = (N + 1) / 2;
+      const bool upper = (lane & Mask) != 0;
+      GSB_UNROLL
+      for (int k = 0; k < kHalf; ++k) {
+        const float high = kHalf + k < N ? v[kHalf + k < N ? kHalf + k : 0] : 0.0f;
+        const float mine = upper ? high : v[k], other = upper ? v[k] : high;
+        v[k] = mine + __shfl_xor_sync(0xffffffffu, other, Mask);
+      }
+      fold<kHalf, Mask / 2>(v, upper ? first + kHalf : first, upper ? valid - kHalf : (valid < kHalf ? valid : kHalf),
+                            store);
+    }
+#else
+    (void)v, (void)first, (void)valid, (void)store;
+#endif
+  }
+};
+
+GSB_HD void add_atomic(int32_t* to, int32_t value) {
+#ifdef __CUDA_ARCH__
+  atomicAdd(to, value);
+#else
+  *to += value;
+#endif
+}
+GSB_HD void add_atomic(unsigned long long* to, unsigned long long value) {
+#ifdef __CUDA_ARCH__
+  atomicAdd(to, value);
+#else
+  *to += value;
+#endif
+}
+GSB_HD void or_atomic(int32_t* to, int32_t value) {
+#ifdef __CUDA_ARCH__
+  atomicOr(to, value);
+#else
+  *to |= value;
+#endif
+}
+GSB_HD void max_atomic(int32_t* to, int32_t value) {
+#ifdef __CUDA_ARCH__
+  atomicMax(to, value);
+#else
+  if (*to < value) *to = value;
+#endif
+}
+
+template <class Body>
+__global__ void __launch_bounds__(256) for_each_kernel(int64_t count, Body body) {
+  const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) body(i);
+}
+
+template <class Body>
+__global__ void __launch_bounds__(Body::kThreads) block_kernel(Body body) {
+  __shared__ typename Body::Shared shared;
+  const Block<Body::kThreads> block;
+  body(block, shared, int64_t(blockIdx.x));
+}
+
+template <class Body>
+void for_each(Queue& q, int64_t count, const Body& body) {
+  if (count == 0 || q.error != cudaSuccess) return;
+  for_each_kernel<<<unsigned((count + 255) / 256), 256, 0, q.stream>>>(count, body);
+  q.note(cudaGetLastError());
+}
+
+template <class Body>
+void run_blocks(Queue& q, int64_t blocks, const Body& body) {
+  if (blocks == 0 || q.error != cudaSuccess) return;
+  block_kernel<<<unsigned(blocks), Body::kThreads, 0, q.stream>>>(body);
+  q.note(cudaGetLastError());
+}
+
+inline void fill_zero(Queue& q, void* to, int64_t bytes) {
+  if (bytes > 0 && q.error == cudaSuccess) q.note(cudaMemsetAsync(to, 0, size_t(bytes), q.stream));
+}
+
+#else  // the host
+
+inline bool emulation_reversed = false;
+
+template <class F>
+void in_emulated_order(int64_t count, const F& f) {
+  for (int64_t k = 0; k < count; ++k) f(emulation_reversed ? count - 1 - k : k);
+}
+
+template <int Threads>
+struct Block {
+  template <class T>
+  struct Local {
+    T values[Threads];
+    T& operator()(int t) { return values[t]; }
+  };
+
+  template <class F>
+  void each(const F& f) const {
+    in_emulated_order(Threads, [&](int64_t t) { f(int(t)); });
+  }
+  template <class F>
+  void each_warp(const F& f) const {
+    in_emulated_order(Threads / kWarp, [&](int64_t w) { f(int(w)); });
+  }
+  template <class F>
+  void each_lane(int warp, const F& f) const {
+    in_emulated_order(kWarp, [&](int64_t l) { f(warp * kWarp + int(l)); });
+  }
+  void barrier() const {}
+  template <class F>
+  bool any(const F& predicate) const {
+    bool found = false;
+    each([&](int t) { found |= bool(predicate(t)); });
+    return found;
+  }
+  template <class F>
+  bool any_lane(int warp, const F& predicate) const {
+    return ballot(warp, predicate) != 0;
+  }
+  template <class F>
+  uint32_t ballot(int warp, const F& predicate) const {
+    uint32_t bits = 0;
+    each_lane(warp, [&](int t) { bits |= uint32_t(bool(predicate(t))) << (t % kWarp); });
+    return bits;
+  }
+  template <class F>
+  float largest(int warp, const F& value) const {
+    float most = 0.0f;
+    each_lane(warp, [&](int t) { most = max_of(most, value(t)); });
+    return most;
+  }
+  template <int K, class Values, class Store>
+  void sums(int warp, const Values& values, const Store& store) const {
+    float v[kWarp][K];
+    each_lane(warp, [&](int t) { values(t, v[t % kWarp]); });
+    for (int m = kWarp / 2; m > 0; m /= 2) {
+      for (int l = 0; l < m; ++l) {
+        for (int k = 0; k < K; ++k) v[l][k] = v[l][k] + v[l + m][k];
+      }
+    }
+    for (int k = 0; k < K; ++k) store(k, v[0][k]);
+  }
+};
+
+inline void add_atomic(int32_t* to, int32_t value) { *to += value; }
+inline void add_atomic(unsigned long long* to, unsigned long long value) { *to += value; }
+inline void or_atomic(int32_t* to, int32_t value) { *to |= value; }
+inline void max_atomic(int32_t* to, int32_t value) {
+  if (*to < value) *to = value;
+}
+
+template <class Body>
+void for_each(Queue&, int64_t count, const Body& body) {
+  in_emulated_order(count, body);
+}
+
+template <class Body>
+void run_blocks(Queue&, int64_t blocks, const Body& body) {
+  using Shared = typename Body::Shared;
+  const std::unique_ptr<char[]> memory(new char[sizeof(Shared) + 64]);
+  Shared& shared = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(memory.get()) + 63) & ~uintptr_t(63));
+  const Block<Body::kThreads> block;
+  in_emulated_order(blocks, [&](int64_t b) {
+    memset(static_cast<void*>(&shared), 0xcd, sizeof(Shared));
+    body(block, shared, b);
+  });
+}
+
+inline void fill_zero(Queue&, void* to, int64_t bytes) {
+  if (bytes > 0) memset(to, 0, size_t(bytes));
+}
+
+#endif
+
+// Bit scans that exist on both sides; `word` is not 0.
+GSB_HD int lowest_bit(uint32_t word) {
+#ifdef __CUDA_ARCH__
+  return __ffs(int(word)) - 1;
+#else
+  return __builtin_ctz(word);
+#endif
+}
+GSB_HD int highest_bit(uint32_t word) {
+#ifdef __CUDA_ARCH__
+  return 31 - __clz(int(word));
+#else
+  return 31 - __builtin_clz(word);
+#endif
+}
+GSB_HD int count_bits(uint32_t word) {
+#ifdef __CUDA_ARCH__
+  return __popc(word);
+#else
+  return __builtin_popcount(word);
+#endif
+}
+
+// 2^e for e in [-126, 0]: the device's own instruction (two units in the last place), the host's polynomial.
+GSB_HD float alpha_exp2(float e) {
+#ifdef __CUDA_ARCH__
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(e));
+  return result;
+#else
+  return exp2_of(e);
+#endif
+}
+
+}  // namespace cuda
+}  // namespace gsb

@@ -1,0 +1,123 @@
+"""The mirror of csrc/cuda/gsbench_cuda.h in ctypes. A test compares the two."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint32, c_void_p
+from typing import Any, ClassVar, Final
+
+from gsbench.native._abi import RasterOptions, _Struct
+
+ABI_VERSION: Final = 1
+
+
+class Queue(_Struct):
+    """``gsb_cuda_queue``."""
+
+    _fields_: ClassVar = [("struct_size", c_uint32), ("device", c_int32), ("stream", c_void_p)]
+
+
+class RasterBuffers(_Struct):
+    """``gsb_cuda_raster_buffers``."""
+
+    _fields_: ClassVar = [
+        ("struct_size", c_uint32),
+        ("row_floats", c_int32),
+        ("visible", c_int64),
+        ("pairs", c_int64),
+        ("workspace", c_void_p),
+        ("workspace_bytes", c_int64),
+        ("means", c_void_p),
+        ("quats", c_void_p),
+        ("scales", c_void_p),
+        ("covars", c_void_p),
+        ("opacities", c_void_p),
+        ("colors", c_void_p),
+        ("viewmats", c_void_p),
+        ("intrinsics", c_void_p),
+        ("features", c_void_p),
+        ("backgrounds", c_void_p),
+        ("masks", c_void_p),
+        ("means2d", c_void_p),
+        ("depths", c_void_p),
+        ("conics", c_void_p),
+        ("slot_colors", c_void_p),
+        ("slot_opacities", c_void_p),
+        ("radii", c_void_p),
+        ("camera_ids", c_void_p),
+        ("gaussian_ids", c_void_p),
+        ("cameras", c_void_p),
+        ("records", c_void_p),
+        ("tile_counts", c_void_p),
+        ("ranks", c_void_p),
+        ("totals", c_void_p),
+        ("depth_keys", c_void_p),
+        ("order", c_void_p),
+        ("pair_begins", c_void_p),
+        ("tile_keys", c_void_p),
+        ("tile_entries", c_void_p),
+        ("tile_starts", c_void_p),
+        ("last_entries", c_void_p),
+        ("transmittances", c_void_p),
+        ("depth_sums", c_void_p),
+        ("image", c_void_p),
+        ("alpha", c_void_p),
+        ("distortion", c_void_p),
+        ("median_slots", c_void_p),
+        ("hits", c_void_p),
+        ("weight", c_void_p),
+        ("opacity_transmittance", c_void_p),
+        ("max_weight", c_void_p),
+        ("dominant", c_void_p),
+        ("fisher", c_void_p),
+        ("grad_image", c_void_p),
+        ("grad_alpha", c_void_p),
+        ("grad_distortion", c_void_p),
+        ("rows", c_void_p),
+        ("row_sums", c_void_p),
+        ("grad_means2d", c_void_p),
+        ("grad_means2d_abs", c_void_p),
+        ("grad_conics", c_void_p),
+        ("grad_slot_colors", c_void_p),
+        ("grad_slot_opacities", c_void_p),
+        ("grad_depths", c_void_p),
+        ("grad_means", c_void_p),
+        ("grad_quats", c_void_p),
+        ("grad_scales", c_void_p),
+        ("grad_covars", c_void_p),
+        ("grad_opacities", c_void_p),
+        ("grad_colors", c_void_p),
+        ("grad_viewmats", c_void_p),
+        ("camera_rows", c_void_p),
+    ]
+
+
+STRUCTS: Final[dict[str, type[ctypes.Structure]]] = {
+    "gsb_cuda_queue": Queue,
+    "gsb_cuda_raster_buffers": RasterBuffers,
+}
+
+_QUEUE: Final = POINTER(Queue)
+_RASTER_STAGE: Final = (c_int32, (_QUEUE, POINTER(RasterOptions), POINTER(RasterBuffers)))
+
+#: name -> (result type, argument types)
+FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "gsb_cuda_abi_version": (c_int32, ()),
+    "gsb_cuda_build_id": (c_char_p, ()),
+    "gsb_cuda_last_error": (c_char_p, ()),
+    "gsb_cuda_targets": (c_char_p, ()),
+    "gsb_cuda_device_count": (c_int32, ()),
+    "gsb_cuda_set_reversed": (c_int32, (c_int32,)),
+    # The rasterizer
+    "gsb_cuda_raster_project_bytes": (c_int32, (_QUEUE, POINTER(RasterOptions), POINTER(c_int64))),
+    "gsb_cuda_raster_bin_bytes": (c_int32, (_QUEUE, POINTER(RasterOptions), c_int64, c_int64, POINTER(c_int64))),
+    "gsb_cuda_raster_row_floats": (c_int32, (POINTER(RasterOptions), c_int32, c_int32, POINTER(c_int32))),
+    "gsb_cuda_raster_project": _RASTER_STAGE,
+    "gsb_cuda_raster_pack": _RASTER_STAGE,
+    "gsb_cuda_raster_bin": (c_int32, (*_RASTER_STAGE[1], POINTER(c_int32), POINTER(c_int32))),
+    "gsb_cuda_raster_blend_forward": _RASTER_STAGE,
+    "gsb_cuda_raster_blend_backward": _RASTER_STAGE,
+    "gsb_cuda_raster_project_backward": _RASTER_STAGE,
+    "gsb_cuda_raster_fisher": _RASTER_STAGE,
+    "gsb_cuda_raster_visible": (c_int32, (*_RASTER_STAGE[1], c_void_p)),
+}
