@@ -30,7 +30,7 @@ typedef struct gsb_cuda_queue {
 GSB_API int32_t gsb_cuda_abi_version(void);
 GSB_API const char* gsb_cuda_build_id(void);
 GSB_API const char* gsb_cuda_last_error(void);
-/* What the code was compiled for: "75;80;...", or "host". */
+/* What the code was compiled for: "75,80,...", or "host". */
 GSB_API const char* gsb_cuda_targets(void);
 /* How many devices there are; 0 also if there is no driver, and then the error text says why. */
 GSB_API int32_t gsb_cuda_device_count(void);

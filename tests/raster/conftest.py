@@ -12,6 +12,7 @@ import torch
 from gsbench import native, registry
 from gsbench.hooks import load_plugins, unload_plugins
 from gsbench.raster.backend import CORE_BACKENDS
+from gsbench.raster.cuda import CudaBackend
 from gsbench.testing.raster_case import Case, Outcome, compare, run, run_reference
 
 
@@ -26,6 +27,10 @@ def instruction_sets() -> list[str]:
         found.append(name)
     native.set_cpu_isa("auto")
     return found
+
+
+#: The CUDA backend with its kernels run as loops on the host.
+TWIN = "twin-of-cuda"
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,10 @@ def drawers() -> list[Any]:
         if name == "cpu":
             found += [pytest.param(Drawer(name, "cpu", isa), id=f"cpu-{isa}") for isa in instruction_sets()]
         else:
-            device = "cuda" if "cuda" in name else "cpu"
+            device = "cuda" if name in ("cuda", "gsplat", "inria") else "cpu"
             marks = [pytest.mark.cuda] if device == "cuda" else []
             found.append(pytest.param(Drawer(name, device, None), id=name, marks=marks))
+    found.append(pytest.param(Drawer(TWIN, "cpu", None), id=TWIN))
     return found
 
 
@@ -67,12 +73,16 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Drawer]:
     drawer: Drawer = request.param
     if drawer.device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device on this machine")
-    if drawer.name not in CORE_BACKENDS and drawer.name not in registry.rasterizers:
+    if drawer.name == TWIN:
+        library = request.getfixturevalue("cuda_twin")
+        registry.rasterizers.register(TWIN, lambda: CudaBackend(library))
+    elif drawer.name not in CORE_BACKENDS and drawer.name not in registry.rasterizers:
         load_plugins()
     if drawer.isa is not None:
         native.set_cpu_isa(drawer.isa)
     yield drawer
     native.set_cpu_isa("auto")
+    registry.rasterizers.unregister(TWIN)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ class CudaLibrary:
 
     Fields:
         path: the file.
-        targets: what it was compiled for, "75;80;..." or "host".
+        targets: what it was compiled for, "75,80,..." or "host".
         device_type: where its tensors are: "cuda", or "cpu" for the twin that runs kernels as loops on the host.
 
     Raises:
