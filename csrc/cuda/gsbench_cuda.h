@@ -152,6 +152,60 @@ GSB_API int32_t gsb_cuda_raster_fisher(const gsb_cuda_queue* queue, const gsb_ra
 GSB_API int32_t gsb_cuda_raster_visible(const gsb_cuda_queue* queue, const gsb_raster_options* options,
                                         const gsb_cuda_raster_buffers* buffers, uint8_t* visible);
 
+/* ---- Training (training.cu) ---- */
+
+/* As gsb_image_loss_run; means[2] is on the device. `gradient` of _bytes: whether one is wanted. */
+GSB_API int32_t gsb_cuda_image_loss_bytes(int64_t height, int64_t width, int32_t gradient, int64_t* bytes);
+GSB_API int32_t gsb_cuda_image_loss(const gsb_cuda_queue* queue, const float* image, const float* target, int64_t height,
+                                    int64_t width, double l1_weight, double ssim_weight, float* gradient, double* means,
+                                    void* workspace, int64_t workspace_bytes);
+/* As gsb_adam_step. */
+GSB_API int32_t gsb_cuda_adam_step(const gsb_cuda_queue* queue, float* parameter, const float* gradient, float* mean,
+                                   float* square, int64_t count, double lr, double beta1, double beta2, double epsilon,
+                                   double step);
+/* As gsb_knn_mean_distance_run, to the same bits; whether the points are finite is not checked. */
+GSB_API int32_t gsb_cuda_knn_bytes(const gsb_cuda_queue* queue, int64_t count, int64_t* bytes);
+GSB_API int32_t gsb_cuda_knn_mean_distance(const gsb_cuda_queue* queue, const float* points, int64_t count,
+                                           int32_t neighbors, float* distances, void* workspace,
+                                           int64_t workspace_bytes);
+
+/* ---- Hash grids, anchors, integer contexts (context.cu) ---- */
+
+/* As gsb_hashgrid_forward and _backward, to the same bits; extent and levels are on the host, *positive on the device. */
+GSB_API int32_t gsb_cuda_hashgrid_forward(const gsb_cuda_queue* queue, const int32_t* points, int64_t count,
+                                          const int32_t* extent, const int64_t* levels, int64_t level_count,
+                                          const float* table, int64_t rows, int32_t binary, float* features,
+                                          int64_t* positive);
+GSB_API int32_t gsb_cuda_hashgrid_bytes(const gsb_cuda_queue* queue, int64_t count, const int64_t* levels,
+                                        int64_t level_count, int64_t* bytes);
+GSB_API int32_t gsb_cuda_hashgrid_backward(const gsb_cuda_queue* queue, const int32_t* points, int64_t count,
+                                           const int32_t* extent, const int64_t* levels, int64_t level_count,
+                                           const float* table, int64_t rows, int32_t binary, const float* grad_features,
+                                           double grad_signs, float* grad_table, void* workspace,
+                                           int64_t workspace_bytes);
+/* As gsb_sign_grid_features and _touched; extent and levels are on the host. */
+GSB_API int32_t gsb_cuda_sign_grid_features(const gsb_cuda_queue* queue, const int32_t* points, int64_t count,
+                                            const int32_t* extent, const int64_t* levels, int64_t level_count,
+                                            const uint8_t* signs, int64_t rows, int32_t fraction_bits,
+                                            int16_t* features);
+GSB_API int32_t gsb_cuda_sign_grid_touched(const gsb_cuda_queue* queue, const int32_t* points, int64_t count,
+                                           const int32_t* extent, const int64_t* levels, int64_t level_count,
+                                           uint8_t* touched, int64_t rows);
+/* As gsb_anchor_count (whose result is the last of starts), _forward and _backward, to the same bits. */
+GSB_API int32_t gsb_cuda_anchor_bytes(const gsb_cuda_queue* queue, int64_t anchors, int64_t* bytes);
+GSB_API int32_t gsb_cuda_anchor_count(const gsb_cuda_queue* queue, const gsb_anchor_buffers* buffers, void* workspace,
+                                      int64_t workspace_bytes);
+GSB_API int32_t gsb_cuda_anchor_forward(const gsb_cuda_queue* queue, const gsb_anchor_buffers* buffers);
+GSB_API int32_t gsb_cuda_anchor_backward(const gsb_cuda_queue* queue, const gsb_anchor_buffers* buffers);
+/* As gsb_dense_run. */
+GSB_API int32_t gsb_cuda_dense_run(const gsb_cuda_queue* queue, const gsb_dense_layer* layer);
+/* What gsb_range_put_gaussian codes for each symbol: start and frequency of its interval in 2^-16, how many lowest bits
+ * follow, and for escapes the distance from the row (n >= 0 above, -1 - n below; else INT64_MIN). */
+GSB_API int32_t gsb_cuda_gaussian_intervals(const gsb_cuda_queue* queue, const int32_t* symbols, const int32_t* means,
+                                            const uint8_t* scales, int64_t count, const gsb_gaussian_tables* tables,
+                                            uint32_t* starts, uint32_t* frequencies, int32_t* shifts,
+                                            int64_t* distances);
+
 #ifdef __cplusplus
 }
 #endif
