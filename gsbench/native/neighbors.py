@@ -18,7 +18,7 @@ def knn_mean_distance(points: Tensor, k: int = 3, *, threads: int | None = None)
     distance to each other is 0. The same bytes for any number of threads.
 
     Args:
-        points: float32 [P, 3], contiguous, on the CPU, finite.
+        points: float32 [P, 3], contiguous, on the CPU or a GPU, finite.
         k: 1 to 8. With fewer than k others the mean is over those there are; a lone point gets 0.
         threads: how many to use; torch's number by default.
 
@@ -28,6 +28,10 @@ def knn_mean_distance(points: Tensor, k: int = 3, *, threads: int | None = None)
     Raises:
         ValueError: if an argument is not as stated; the message names the row of a coordinate that is not finite.
     """
+    if points.is_cuda:
+        from gsbench.native.cuda import training
+
+        return training.knn_mean_distance(points, k)
     if points.ndim != 2:
         raise ValueError(f"points: expected shape [P, 3], got {list(points.shape)}")
     count = points.shape[0]

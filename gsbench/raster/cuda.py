@@ -14,9 +14,9 @@ from gsbench.raster.pipeline import rasterize
 
 
 class CudaBackend:
-    """Draws on a GPU, by the same formulas as the CPU backend and with all of its outputs. The same bytes in every run on
-    a device, forward and backward. Powers of 2 are the device's (two units in the last place), so that images differ from
-    the CPU's by rounding.
+    """Draws on a GPU, by the same formulas as the CPU backend and with all of its outputs. The same bytes in every run
+    on one kind of device, forward and backward. Powers of 2 are the device's (two units in the last place), so that
+    images differ from the CPU's by rounding.
 
     Args:
         library: another than the installed one; tests draw with its twin for the host.

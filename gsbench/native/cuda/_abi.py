@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint32, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_int32, c_int64, c_uint32, c_void_p
 from typing import Any, ClassVar, Final
 
-from gsbench.native._abi import RasterOptions, _Struct
+from gsbench.native._abi import AnchorBuffers, DenseLayer, GaussianTables, RasterOptions, _Struct
 
 ABI_VERSION: Final = 1
 
@@ -98,6 +98,8 @@ STRUCTS: Final[dict[str, type[ctypes.Structure]]] = {
 }
 
 _QUEUE: Final = POINTER(Queue)
+#: Points, their number, extent; levels and their number; table and its rows; binary.
+_HASH_GRID: Final = (c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int32)
 _RASTER_STAGE: Final = (c_int32, (_QUEUE, POINTER(RasterOptions), POINTER(RasterBuffers)))
 
 #: name -> (result type, argument types)
@@ -120,4 +122,40 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "gsb_cuda_raster_project_backward": _RASTER_STAGE,
     "gsb_cuda_raster_fisher": _RASTER_STAGE,
     "gsb_cuda_raster_visible": (c_int32, (*_RASTER_STAGE[1], c_void_p)),
+    # Training
+    "gsb_cuda_image_loss_bytes": (c_int32, (c_int64, c_int64, c_int32, POINTER(c_int64))),
+    "gsb_cuda_image_loss": (
+        c_int32,
+        (_QUEUE, c_void_p, c_void_p, c_int64, c_int64, c_double, c_double, c_void_p, c_void_p, c_void_p, c_int64),
+    ),
+    "gsb_cuda_adam_step": (
+        c_int32,
+        (_QUEUE, *(c_void_p,) * 4, c_int64, c_double, c_double, c_double, c_double, c_double),
+    ),
+    "gsb_cuda_knn_bytes": (c_int32, (_QUEUE, c_int64, POINTER(c_int64))),
+    "gsb_cuda_knn_mean_distance": (c_int32, (_QUEUE, c_void_p, c_int64, c_int32, c_void_p, c_void_p, c_int64)),
+    # Hash grids, anchors, integer contexts
+    "gsb_cuda_hashgrid_forward": (c_int32, (_QUEUE, *_HASH_GRID, c_void_p, c_void_p)),
+    "gsb_cuda_hashgrid_bytes": (c_int32, (_QUEUE, c_int64, c_void_p, c_int64, POINTER(c_int64))),
+    "gsb_cuda_hashgrid_backward": (
+        c_int32,
+        (_QUEUE, *_HASH_GRID, c_void_p, c_double, c_void_p, c_void_p, c_int64),
+    ),
+    "gsb_cuda_sign_grid_features": (
+        c_int32,
+        (_QUEUE, c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int32, c_void_p),
+    ),
+    "gsb_cuda_sign_grid_touched": (
+        c_int32,
+        (_QUEUE, c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_int64),
+    ),
+    "gsb_cuda_anchor_bytes": (c_int32, (_QUEUE, c_int64, POINTER(c_int64))),
+    "gsb_cuda_anchor_count": (c_int32, (_QUEUE, POINTER(AnchorBuffers), c_void_p, c_int64)),
+    "gsb_cuda_anchor_forward": (c_int32, (_QUEUE, POINTER(AnchorBuffers))),
+    "gsb_cuda_anchor_backward": (c_int32, (_QUEUE, POINTER(AnchorBuffers))),
+    "gsb_cuda_dense_run": (c_int32, (_QUEUE, POINTER(DenseLayer))),
+    "gsb_cuda_gaussian_intervals": (
+        c_int32,
+        (_QUEUE, c_void_p, c_void_p, c_void_p, c_int64, POINTER(GaussianTables), *(c_void_p,) * 4),
+    ),
 }

@@ -21,6 +21,7 @@ LIBRARY: Final = "gsbench/native/libgsbench_cuda.so"
 _HOST: Final = "host"
 
 
+@cache
 def cuda_library_path() -> Path | None:
     """Where the installed distribution keeps the CUDA library; None if it was built without."""
     try:

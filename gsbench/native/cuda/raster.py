@@ -50,7 +50,8 @@ class CudaRasterizer:
     """The state of one rasterization. Stages as in `gsbench.native.raster.Rasterizer`, with the same results.
 
     All memory is torch's, on the inputs' device, in its current stream. The host waits once: for the number of visible
-    Gaussians and of their pairs with tiles, which sizes depend on. Results have the same bytes in every run on a device.
+    Gaussians and of their pairs with tiles, on which sizes depend. Results have the same bytes in every run on one
+    kind of device.
     """
 
     def __init__(self, inputs: InputTensors, settings: RasterSettings, library: CudaLibrary | None = None) -> None:
@@ -64,7 +65,6 @@ class CudaRasterizer:
         self._kept: dict[str, Tensor] = {}
         self._buffers = _abi.RasterBuffers()
         self._slots = 0
-        self._covers = False  # whether bin has run
 
     def _empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=self._device)
@@ -362,9 +362,7 @@ def visible(
     buffers = _abi.RasterBuffers(**fields, **_addresses({"totals": totals, "cameras": cameras}))
     options = raster_options(inputs, settings)
     queue = library.queue(means.device)
-    library.call(
-        "gsb_cuda_raster_visible", queue, ctypes.byref(options), ctypes.byref(buffers), result.data_ptr()
-    )
+    library.call("gsb_cuda_raster_visible", queue, ctypes.byref(options), ctypes.byref(buffers), result.data_ptr())
     refused = int(totals[2])
     if refused:
         raise ValueError(_refusal(inputs, refused))
