@@ -37,6 +37,36 @@ namespace cuda {
 
 constexpr int kWarp = 32;
 
+// How a warp adds N numbers of each lane: in five steps, each of which halves the numbers along with the lanes that share
+// them. A lane keeps the first or the second half of its numbers and gives the others to the lane across, which does the
+// opposite; with a single number both keep the sum, and one of them counts.
+GSB_HD constexpr int halved(int count) { return (count + 1) / 2; }
+
+// The numbers of a lane: from `first` on; without `count` above 0, none.
+struct Share {
+  int first, count;
+};
+
+template <int N>
+GSB_HD Share half_of(Share share, bool upper) {
+  if (N == 1) return {share.first, upper ? 0 : share.count};
+  constexpr int kHalf = halved(N);
+  if (upper) return {share.first + kHalf, share.count - kHalf};
+  return {share.first, share.count < kHalf ? share.count : kHalf};
+}
+
+// Leaves in v what the lane keeps, and in `other` what it gives away. A missing last number is 0.
+template <int N>
+GSB_HD void split(float* v, bool upper, float* other) {
+  constexpr int kHalf = halved(N);
+  GSB_UNROLL
+  for (int k = 0; k < kHalf; ++k) {
+    const float low = v[k], high = N == 1 ? low : kHalf + k < N ? v[kHalf + k < N ? kHalf + k : 0] : 0.0f;
+    v[k] = upper ? high : low;
+    other[k] = upper ? low : high;
+  }
+}
+
 // Where a call runs, and the first failure on the way.
 struct Queue {
 #ifdef __CUDACC__
@@ -123,36 +153,25 @@ struct Block {
   GSB_HD void sums(int, const Values& values, const Store& store) const {
     float v[K];
     values(self(), v);
-    int first = 0, valid = K;
-    fold<K, kWarp / 2>(v, first, valid, store);
+    fold<K, kWarp / 2>(v, Share{0, K}, store);
   }
 
  private:
-  // Halves the number of values along with the number of lanes that share them.
   template <int N, int Mask, class Store>
-  GSB_HD void fold(float* v, int first, int valid, const Store& store) const {
+  GSB_HD void fold(float* v, Share share, const Store& store) const {
 #ifdef __CUDA_ARCH__
-    const int lane = self() % kWarp;
     if constexpr (Mask == 0) {
-      if (valid > 0) store(first, v[0]);
-    } else if constexpr (N == 1) {
-      v[0] = v[0] + __shfl_xor_sync(0xffffffffu, v[0], Mask);
-      if (lane & Mask) valid = 0;  // one of both writes
-      fold<1, Mask / 2>(v, first, valid, store);
+      if (share.count > 0) store(share.first, v[0]);
     } else {
-      constexpr int kHalf = (N + 1) / 2;
-      const bool upper = (lane & Mask) != 0;
+      const bool upper = (self() & Mask) != 0;
+      float other[halved(N)];
+      split<N>(v, upper, other);
       GSB_UNROLL
-      for (int k = 0; k < kHalf; ++k) {
-        const float high = kHalf + k < N ? v[kHalf + k < N ? kHalf + k : 0] : 0.0f;
-        const float mine = upper ? high : v[k], other = upper ? v[k] : high;
-        v[k] = mine + __shfl_xor_sync(0xffffffffu, other, Mask);
-      }
-      fold<kHalf, Mask / 2>(v, upper ? first + kHalf : first, upper ? valid - kHalf : (valid < kHalf ? valid : kHalf),
-                            store);
+      for (int k = 0; k < halved(N); ++k) v[k] = v[k] + __shfl_xor_sync(0xffffffffu, other[k], Mask);
+      fold<halved(N), Mask / 2>(v, half_of<N>(share, upper), store);
     }
 #else
-    (void)v, (void)first, (void)valid, (void)store;
+    (void)v, (void)share, (void)store;
 #endif
   }
 };
@@ -272,13 +291,30 @@ struct Block {
   template <int K, class Values, class Store>
   void sums(int warp, const Values& values, const Store& store) const {
     float v[kWarp][K];
-    each_lane(warp, [&](int t) { values(t, v[t % kWarp]); });
-    for (int m = kWarp / 2; m > 0; m /= 2) {
-      for (int l = 0; l < m; ++l) {
-        for (int k = 0; k < K; ++k) v[l][k] = v[l][k] + v[l + m][k];
+    Share shares[kWarp];
+    each_lane(warp, [&](int t) {
+      values(t, v[t % kWarp]);
+      shares[t % kWarp] = {0, K};
+    });
+    fold<K, K, kWarp / 2>(v, shares, store);
+  }
+
+ private:
+  template <int K, int N, int Mask, class Store>
+  void fold(float (*v)[K], Share* shares, const Store& store) const {
+    if constexpr (Mask == 0) {
+      for (int l = 0; l < kWarp; ++l) {
+        if (shares[l].count > 0) store(shares[l].first, v[l][0]);
       }
+    } else {
+      float other[kWarp][halved(N)];
+      for (int l = 0; l < kWarp; ++l) split<N>(v[l], (l & Mask) != 0, other[l]);
+      for (int l = 0; l < kWarp; ++l) {
+        for (int k = 0; k < halved(N); ++k) v[l][k] = v[l][k] + other[l ^ Mask][k];
+        shares[l] = half_of<N>(shares[l], (l & Mask) != 0);
+      }
+      fold<K, halved(N), Mask / 2>(v, shares, store);
     }
-    for (int k = 0; k < K; ++k) store(k, v[0][k]);
   }
 };
 

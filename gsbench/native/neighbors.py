@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 
 import torch
 from torch import Tensor
@@ -51,3 +52,28 @@ def knn_mean_distance(points: Tensor, k: int = 3, *, threads: int | None = None)
         torch.get_num_threads() if threads is None else threads,
     )
     return distances
+
+
+def simple_knn_distance(points: Tensor) -> Tensor:
+    """The root of the mean squared distance to the 3 nearest others, float32 [P], by simple_knn of the original code.
+
+    That is what 3DGS takes for the first scales; `knn_mean_distance` takes the mean of the distances, which is a little
+    less. For comparisons, where that package is installed.
+
+    Args:
+        points: float32 [P, 3] on a CUDA device.
+
+    Raises:
+        NotImplementedError: if simple_knn does not import, or the points are not on a CUDA device.
+    """
+    try:
+        module = importlib.import_module("simple_knn._C")
+    except Exception as error:
+        raise NotImplementedError(
+            f"simple_knn does not import ({type(error).__name__}: {error}); build it from "
+            "https://gitlab.inria.fr/bkerbl/simple-knn (the package of this name on PyPI is another one)"
+        ) from error
+    if not points.is_cuda:
+        raise NotImplementedError(f"simple_knn works on CUDA devices only, and the points are on {points.device}")
+    squares: Tensor = module.distCUDA2(points)
+    return squares.sqrt()

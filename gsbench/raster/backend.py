@@ -16,6 +16,9 @@ from gsbench.raster.types import Gaussians, RenderOptions
 #: Backends that come with the core, by name; others are registered by plugins.
 CORE_BACKENDS: Final = {"cpu": "gsbench.raster.cpu:CpuBackend", "cuda": "gsbench.raster.cuda:CudaBackend"}
 
+#: Backends of the core and its adapters that draw on CUDA devices only.
+ON_GPU: Final = frozenset({"cuda", "gsplat", "inria"})
+
 
 @dataclass(frozen=True)
 class RasterInputs:

@@ -6,14 +6,15 @@ import ctypes
 import importlib.metadata
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
-
-import torch
+from typing import TYPE_CHECKING, Any, Final
 
 from gsbench.errors import NativeError
 from gsbench.native import _abi as _status
 from gsbench.native._library import DISTRIBUTION
 from gsbench.native.cuda import _abi
+
+if TYPE_CHECKING:
+    import torch
 
 LIBRARY: Final = "gsbench/native/libgsbench_cuda.so"
 
@@ -81,6 +82,8 @@ class CudaLibrary:
         """What the ABI calls a queue: a device and its current stream, by reference."""
         stream, index = 0, 0
         if self.device_type == "cuda":
+            import torch
+
             stream = torch.cuda.current_stream(device).cuda_stream
             index = torch.cuda.current_device() if device.index is None else device.index
         return ctypes.byref(_abi.Queue(device=index, stream=stream))
