@@ -34,8 +34,9 @@ GSB_API const char* gsb_cuda_last_error(void);
 GSB_API const char* gsb_cuda_targets(void);
 /* How many devices there are; 0 also if there is no driver, and then the error text says why. */
 GSB_API int32_t gsb_cuda_device_count(void);
-/* Of the library for the host: whether threads and blocks run in reverse order. Refused by the other one. */
-GSB_API int32_t gsb_cuda_set_reversed(int32_t reversed);
+/* Of the library for the host: whether threads and blocks run in reverse order, and whether barriers are checked (see
+ * cuda/launch.h). Refused by the other one. */
+GSB_API int32_t gsb_cuda_set_emulation(int32_t reversed, int32_t checked);
 
 /* ---- The rasterizer -------------------------------------------------------------------------------------------------
  * Stages: project, pack (if packed), bin, blend_forward; blend_backward, project_backward; fisher after blend_forward.

@@ -227,6 +227,7 @@ struct AverageImages {
         for (int k = 0; k < 2 && t < half; ++k) shared.sums[t][k] += shared.sums[t + half][k];
       });
     }
+    block.barrier();
     block.each([&](int t) {
       if (t < 2) task.means[t] = shared.sums[0][t] / double(task.values());
     });

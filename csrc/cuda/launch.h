@@ -8,8 +8,10 @@
 // of the collectives. A variable of a thread that lives across parts is a Block::Local<T>. Control flow outside the parts
 // must be the same for a whole block (inside each_warp: for a whole warp).
 //
-// The host runs the threads of a part one after the other, in either order (emulation_reversed): if a part depended on
-// it, the two would differ. It fills shared memory with garbage first.
+// The host runs the threads of a part one after the other, in either order (Emulation::reversed): if a part depended on
+// it, the two would differ. It fills shared memory with garbage first. With Emulation::checked, each thread sees of shared
+// memory what was there at the last barrier and what it wrote itself, so that a missing barrier shows in the results, and
+// two threads that write to one place in between are an error.
 #pragma once
 
 #include <stdint.h>
@@ -24,6 +26,7 @@
 #include <string.h>
 
 #include <memory>
+#include <vector>
 #endif
 
 #ifdef __CUDA_ARCH__
@@ -75,6 +78,8 @@ struct Queue {
   void note(cudaError_t found) {
     if (error == cudaSuccess) error = found;
   }
+#else
+  bool conflict = false;  // two threads wrote to one place of shared memory
 #endif
 };
 
@@ -238,12 +243,60 @@ inline void fill_zero(Queue& q, void* to, int64_t bytes) {
 
 #else  // the host
 
-inline bool emulation_reversed = false;
+struct Emulation {
+  bool reversed = false, checked = false;
+};
+inline Emulation emulation;
 
 template <class F>
 void in_emulated_order(int64_t count, const F& f) {
-  for (int64_t k = 0; k < count; ++k) f(emulation_reversed ? count - 1 - k : k);
+  for (int64_t k = 0; k < count; ++k) f(emulation.reversed ? count - 1 - k : k);
 }
+
+// What each thread of a block sees of its shared memory.
+class SharedViews {
+ public:
+  SharedViews(char* shared, size_t size, int threads) : shared_(shared), size_(size), threads_(threads) {
+    if (!emulation.checked) return;
+    base_.assign(shared, shared + size);
+    for (int t = 0; t < threads; ++t) views_.push_back(base_);
+  }
+
+  template <class F>
+  void as(int thread, const F& f) {
+    if (!emulation.checked) return f();
+    memcpy(shared_, views_[size_t(thread)].data(), size_);
+    f();
+    memcpy(views_[size_t(thread)].data(), shared_, size_);
+  }
+
+  void barrier() {
+    if (!emulation.checked) return;
+    std::vector<char> merged = base_;
+    std::vector<bool> written(size_, false);
+    for (const std::vector<char>& view : views_) {
+      if (view == base_) continue;
+      for (size_t i = 0; i < size_; ++i) {
+        if (view[i] == base_[i]) continue;
+        conflict_ |= written[i] && merged[i] != view[i];
+        merged[i] = view[i];
+        written[i] = true;
+      }
+    }
+    base_ = merged;
+    for (std::vector<char>& view : views_) view = base_;
+  }
+
+  bool conflict() const { return conflict_; }
+
+ private:
+  char* shared_;
+  size_t size_;
+  int threads_;
+  bool conflict_ = false;
+  std::vector<char> base_;
+  std::vector<std::vector<char>> views_;
+};
 
 template <int Threads>
 struct Block {
@@ -252,10 +305,11 @@ struct Block {
     T values[Threads];
     T& operator()(int t) { return values[t]; }
   };
+  SharedViews& views;
 
   template <class F>
   void each(const F& f) const {
-    in_emulated_order(Threads, [&](int64_t t) { f(int(t)); });
+    in_emulated_order(Threads, [&](int64_t t) { views.as(int(t), [&] { f(int(t)); }); });
   }
   template <class F>
   void each_warp(const F& f) const {
@@ -263,13 +317,17 @@ struct Block {
   }
   template <class F>
   void each_lane(int warp, const F& f) const {
-    in_emulated_order(kWarp, [&](int64_t l) { f(warp * kWarp + int(l)); });
+    in_emulated_order(kWarp, [&](int64_t l) {
+      const int t = warp * kWarp + int(l);
+      views.as(t, [&] { f(t); });
+    });
   }
-  void barrier() const {}
+  void barrier() const { views.barrier(); }
   template <class F>
   bool any(const F& predicate) const {
     bool found = false;
     each([&](int t) { found |= bool(predicate(t)); });
+    barrier();
     return found;
   }
   template <class F>
@@ -296,16 +354,16 @@ struct Block {
       values(t, v[t % kWarp]);
       shares[t % kWarp] = {0, K};
     });
-    fold<K, K, kWarp / 2>(v, shares, store);
+    fold<K, K, kWarp / 2>(warp, v, shares, store);
   }
 
  private:
   template <int K, int N, int Mask, class Store>
-  void fold(float (*v)[K], Share* shares, const Store& store) const {
+  void fold(int warp, float (*v)[K], Share* shares, const Store& store) const {
     if constexpr (Mask == 0) {
-      for (int l = 0; l < kWarp; ++l) {
-        if (shares[l].count > 0) store(shares[l].first, v[l][0]);
-      }
+      each_lane(warp, [&](int t) {
+        if (shares[t % kWarp].count > 0) store(shares[t % kWarp].first, v[t % kWarp][0]);
+      });
     } else {
       float other[kWarp][halved(N)];
       for (int l = 0; l < kWarp; ++l) split<N>(v[l], (l & Mask) != 0, other[l]);
@@ -313,7 +371,7 @@ struct Block {
         for (int k = 0; k < halved(N); ++k) v[l][k] = v[l][k] + other[l ^ Mask][k];
         shares[l] = half_of<N>(shares[l], (l & Mask) != 0);
       }
-      fold<K, halved(N), Mask / 2>(v, shares, store);
+      fold<K, halved(N), Mask / 2>(warp, v, shares, store);
     }
   }
 };
@@ -331,14 +389,17 @@ void for_each(Queue&, int64_t count, const Body& body) {
 }
 
 template <class Body>
-void run_blocks(Queue&, int64_t blocks, const Body& body) {
+void run_blocks(Queue& q, int64_t blocks, const Body& body) {
   using Shared = typename Body::Shared;
   const std::unique_ptr<char[]> memory(new char[sizeof(Shared) + 64]);
-  Shared& shared = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(memory.get()) + 63) & ~uintptr_t(63));
-  const Block<Body::kThreads> block;
+  char* const start = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory.get()) + 63) & ~uintptr_t(63));
   in_emulated_order(blocks, [&](int64_t b) {
-    memset(static_cast<void*>(&shared), 0xcd, sizeof(Shared));
-    body(block, shared, b);
+    memset(start, 0xcd, sizeof(Shared));
+    SharedViews views(start, sizeof(Shared), Body::kThreads);
+    const Block<Body::kThreads> block = {views};
+    body(block, *reinterpret_cast<Shared*>(start), b);
+    views.barrier();
+    q.conflict = q.conflict || views.conflict();
   });
 }
 

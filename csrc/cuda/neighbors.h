@@ -80,6 +80,7 @@ struct BoundPoints {
         for (int k = 0; k < 6 && t < half; ++k) shared.most[t][k] = max_of(shared.most[t][k], shared.most[t + half][k]);
       });
     }
+    block.barrier();
     block.each([&](int t) {
       if (t < 6) max_atomic(tree.bounds + t, shared.most[0][t]);
     });

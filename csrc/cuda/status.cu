@@ -50,6 +50,7 @@ int Call::status() const {
 Call::Call(const gsb_cuda_queue* from) { valid_ = from->struct_size == sizeof(gsb_cuda_queue); }
 Call::~Call() {}
 int Call::status() const {
+  if (queue.conflict) return fail(GSB_INTERNAL, "two threads write to one place of shared memory between barriers");
   if (valid_) return GSB_OK;
   return fail(GSB_INTERNAL, "gsb_cuda_queue: another size than the expected %zu bytes", sizeof(gsb_cuda_queue));
 }
@@ -138,11 +139,11 @@ int32_t gsb_cuda_device_count(void) {
 #endif
 }
 
-int32_t gsb_cuda_set_reversed(int32_t reversed) {
+int32_t gsb_cuda_set_emulation(int32_t reversed, int32_t checked) {
 #ifdef __CUDACC__
-  return gsb::fail(GSB_INVALID_ARGUMENT, "the order of threads on a device is its own (asked for %d)", reversed);
+  return gsb::fail(GSB_INVALID_ARGUMENT, "this library runs on devices (asked for %d, %d)", reversed, checked);
 #else
-  gsb::cuda::emulation_reversed = reversed != 0;
+  gsb::cuda::emulation = {reversed != 0, checked != 0};
   return GSB_OK;
 #endif
 }

@@ -67,20 +67,21 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def in_both_orders(device: Device, compute: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """The results, which do not depend on the order in which threads and blocks run: forwards, and backwards on the
-    host; twice on a device.
+    """The results, which do not depend on the order in which threads and blocks run, nor on what a thread may see of
+    others before a barrier; on a device, the same twice.
     """
     found = compute()
     twin = device.library.device_type == "cpu"
-    if twin:
-        device.library.call("gsb_cuda_set_reversed", 1)
-    try:
-        again = compute()
-    finally:
-        if twin:
-            device.library.call("gsb_cuda_set_reversed", 0)
-    for one, other in zip(found, again, strict=True):
-        assert torch.equal(one, other)
+    for reverse, checked in ((1, 0), (0, 1)) if twin else ((0, 0),):
+        try:
+            if twin:
+                device.library.call("gsb_cuda_set_emulation", reverse, checked)
+            again = compute()
+        finally:
+            if twin:
+                device.library.call("gsb_cuda_set_emulation", 0, 0)
+        for one, other in zip(found, again, strict=True):
+            assert torch.equal(one, other)
     return tuple(t.cpu() for t in found)
 
 

@@ -87,14 +87,29 @@ def test_the_order_of_threads_does_not_show(device: Device, packed: bool) -> Non
     case = many(600, sh_degree=2)
     found = device.run(case, packed=packed, absgrad=True)
     twin = device.device == "cpu"
-    if twin:
-        device.library.call("gsb_cuda_set_reversed", 1)
     try:
+        if twin:
+            device.library.call("gsb_cuda_set_emulation", 1, 0)
         again = device.run(case, packed=packed, absgrad=True)
     finally:
         if twin:
-            device.library.call("gsb_cuda_set_reversed", 0)
+            device.library.call("gsb_cuda_set_emulation", 0, 0)
     same(found, again)
+
+
+@pytest.mark.parametrize("channels", [3, 6])
+def test_barriers_are_where_they_must_be(cuda_twin: CudaLibrary, channels: int) -> None:
+    """Threads that see of others only what was written before the last barrier come to the same bytes."""
+    registry.rasterizers.register(NAME, lambda: CudaBackend(cuda_twin))
+    scene = random_scene(50, seed=2, channels=channels)
+    case = Case({**scene, **cameras(1)}, {"outputs": tuple(name for name in OUTPUTS if name != "sensitivity")})
+    try:
+        found = run(case, NAME, absgrad=True)
+        cuda_twin.call("gsb_cuda_set_emulation", 0, 1)
+        same(found, run(case, NAME, absgrad=True))
+    finally:
+        cuda_twin.call("gsb_cuda_set_emulation", 0, 0)
+        registry.rasterizers.unregister(NAME)
 
 
 @pytest.mark.parametrize("channels", [3, 4, 21])

@@ -109,7 +109,7 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "gsb_cuda_last_error": (c_char_p, ()),
     "gsb_cuda_targets": (c_char_p, ()),
     "gsb_cuda_device_count": (c_int32, ()),
-    "gsb_cuda_set_reversed": (c_int32, (c_int32,)),
+    "gsb_cuda_set_emulation": (c_int32, (c_int32, c_int32)),
     # The rasterizer
     "gsb_cuda_raster_project_bytes": (c_int32, (_QUEUE, POINTER(RasterOptions), POINTER(c_int64))),
     "gsb_cuda_raster_bin_bytes": (c_int32, (_QUEUE, POINTER(RasterOptions), c_int64, c_int64, POINTER(c_int64))),
