@@ -43,6 +43,16 @@ int check_grid(int64_t count, const int32_t* extent, const HashLevel* levels, in
 
 const HashLevel* levels_of(const int64_t* levels) { return reinterpret_cast<const HashLevel*>(levels); }
 
+// One thread per point, by a body for the level's number of dimensions.
+template <template <int> class Body, class... Arguments>
+void for_each_point(Queue& q, const GridPoints& grid, const HashShape& level, Arguments... arguments) {
+  if (level.dimensions == 3) {
+    for_each(q, grid.count, Body<3>{grid, level, arguments...});
+  } else {
+    for_each(q, grid.count, Body<2>{grid, level, arguments...});
+  }
+}
+
 // The memory that the gradient of one level takes.
 struct GridScratch {
   uint32_t* rows;     // [2, shares]
@@ -105,8 +115,8 @@ int32_t gsb_cuda_hashgrid_forward(const gsb_cuda_queue* queue, const int32_t* po
   for (int64_t i = 0; i < level_count; ++i) {
     const gsb::HashLevel& level = levels_of(levels)[i];
     const float* own = table + level.first * kGridFeatures;
-    for_each(q, count, LookUpGrid{grid, gsb::shape_of(level), own, binary != 0, features + i * kGridFeatures,
-                                  level_count * kGridFeatures});
+    for_each_point<LookUpGrid>(q, grid, gsb::shape_of(level), own, binary != 0, features + i * kGridFeatures,
+                               level_count * kGridFeatures);
     if (positive == nullptr) continue;
     const int64_t numbers = level.rows * kGridFeatures;
     run_blocks(q, (numbers + CountPositive::kPerBlock - 1) / CountPositive::kPerBlock,
@@ -141,7 +151,7 @@ int32_t gsb_cuda_hashgrid_backward(const gsb_cuda_queue* queue, const int32_t* p
     const gsb::HashLevel& level = levels_of(levels)[i];
     const gsb::HashShape shape = gsb::shape_of(level);
     const int64_t shares = count << shape.dimensions;
-    for_each(q, count, ListShares{grid, shape, scratch.rows, scratch.shares});
+    for_each_point<ListShares>(q, grid, shape, scratch.rows, scratch.shares);
     const int half = sort_pairs(q, scratch.sort, scratch.rows, scratch.shares, shares, bits_for(level.rows));
     for_each(q, shares + 1, FindTileStarts{level.rows, shares, scratch.rows + half * shares, scratch.starts});
     for_each(q, level.rows,
@@ -164,8 +174,8 @@ int32_t gsb_cuda_sign_grid_features(const gsb_cuda_queue* queue, const int32_t* 
   Call call(queue);
   for (int64_t i = 0; i < level_count; ++i) {
     const gsb::HashLevel& level = levels_of(levels)[i];
-    for_each(call.queue, count, LookUpSigns{grid, gsb::shape_of(level), signs + level.first, fraction_bits,
-                                            features + i * kGridFeatures, level_count * kGridFeatures});
+    for_each_point<LookUpSigns>(call.queue, grid, gsb::shape_of(level), signs + level.first, fraction_bits,
+                                features + i * kGridFeatures, level_count * kGridFeatures);
   }
   return call.status();
 }
@@ -179,7 +189,7 @@ int32_t gsb_cuda_sign_grid_touched(const gsb_cuda_queue* queue, const int32_t* p
   Call call(queue);
   for (int64_t i = 0; i < level_count; ++i) {
     const gsb::HashLevel& level = levels_of(levels)[i];
-    for_each(call.queue, count, TouchRows{grid, gsb::shape_of(level), touched + level.first});
+    for_each_point<TouchRows>(call.queue, grid, gsb::shape_of(level), touched + level.first);
   }
   return call.status();
 }

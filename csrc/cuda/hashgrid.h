@@ -31,24 +31,32 @@ GSB_HD void normalized(const GridPoints& grid, int64_t index, int64_t u[3]) {
   }
 }
 
-// The vertices around a point: rows within the level, and how far the point is beyond the first, per axis.
+// The vertices around a point in D dimensions: rows within the level, and how far the point is beyond the first, per axis.
+template <int D>
 struct GridCell {
-  int64_t row[kMostCorners];
-  int32_t fraction[3];  // in 2^-16
+  static constexpr int kCorners = 1 << D;
+  int64_t row[kCorners];
+  int32_t fraction[D];  // in 2^-16
 };
 
-GSB_HD GridCell find_cell(const HashShape& level, const int64_t u[3]) {
-  GridCell cell;
-  int64_t vertex[3];
-  for (int d = 0; d < level.dimensions; ++d) {
-    const int64_t p = (u[level.axes[d]] * level.cells >> 14) + (1 << 15);
+template <int D>
+GSB_HD GridCell<D> find_cell(const HashShape& level, const int64_t u[3]) {
+  GridCell<D> cell;
+  int64_t vertex[D];
+  GSB_UNROLL
+  for (int d = 0; d < D; ++d) {
+    const int axis = D == 3 ? d : level.axes[d];
+    const int64_t along = axis == 0 ? u[0] : axis == 1 ? u[1] : u[2];
+    const int64_t p = (along * level.cells >> 14) + (1 << 15);
     vertex[d] = p >> kGridFraction;
     cell.fraction[d] = int32_t(p & ((1 << kGridFraction) - 1));
   }
-  for (int corner = 0; corner < 1 << level.dimensions; ++corner) {
+  GSB_UNROLL
+  for (int corner = 0; corner < GridCell<D>::kCorners; ++corner) {
     int64_t row = 0;
     uint32_t hash = 0;
-    for (int d = 0; d < level.dimensions; ++d) {
+    GSB_UNROLL
+    for (int d = 0; d < D; ++d) {
       const int64_t at = vertex[d] + (corner >> d & 1);
       const uint32_t prime = d == 0 ? 1u : d == 1 ? 2654435761u : 805459861u;  // kHashPrimes
       row += at * level.steps[d];
@@ -60,9 +68,11 @@ GSB_HD GridCell find_cell(const HashShape& level, const int64_t u[3]) {
   return cell;
 }
 
-GSB_HD float corner_weight(const HashShape& level, const GridCell& cell, int corner) {
+template <int D>
+GSB_HD float corner_weight(const GridCell<D>& cell, int corner) {
   float product = 1.0f;
-  for (int d = 0; d < level.dimensions; ++d) {
+  GSB_UNROLL
+  for (int d = 0; d < D; ++d) {
     const float upper = float(cell.fraction[d]) * (1.0f / (1 << kGridFraction));
     product = product * (corner >> d & 1 ? upper : 1.0f - upper);
   }
@@ -70,6 +80,7 @@ GSB_HD float corner_weight(const HashShape& level, const GridCell& cell, int cor
 }
 
 // One thread per point, for one level.
+template <int D>
 struct LookUpGrid {
   GridPoints grid;
   HashShape level;
@@ -81,10 +92,11 @@ struct LookUpGrid {
   GSB_HD void operator()(int64_t i) const {
     int64_t u[3];
     normalized(grid, i, u);
-    const GridCell cell = find_cell(level, u);
+    const GridCell<D> cell = find_cell<D>(level, u);
     float sum[kGridFeatures] = {0.0f, 0.0f, 0.0f, 0.0f};
-    for (int corner = 0; corner < 1 << level.dimensions; ++corner) {
-      const float weight = corner_weight(level, cell, corner);
+    GSB_UNROLL
+    for (int corner = 0; corner < GridCell<D>::kCorners; ++corner) {
+      const float weight = corner_weight(cell, corner);
       const float* entry = table + cell.row[corner] * kGridFeatures;
       for (int f = 0; f < kGridFeatures; ++f) {
         const float value = binary ? (entry[f] < 0.0f ? -1.0f : 1.0f) : entry[f];
@@ -134,6 +146,7 @@ struct GridShare {
 };
 
 // One thread per point: what it gives to which row. Sorted by row, the shares of each are in the order of the points.
+template <int D>
 struct ListShares {
   GridPoints grid;
   HashShape level;
@@ -143,11 +156,12 @@ struct ListShares {
   GSB_HD void operator()(int64_t i) const {
     int64_t u[3];
     normalized(grid, i, u);
-    const GridCell cell = find_cell(level, u);
-    const int corners = 1 << level.dimensions;
+    const GridCell<D> cell = find_cell<D>(level, u);
+    constexpr int corners = GridCell<D>::kCorners;
+    GSB_UNROLL
     for (int corner = 0; corner < corners; ++corner) {
       rows[i * corners + corner] = uint32_t(cell.row[corner]);
-      shares[i * corners + corner] = {uint32_t(i), corner_weight(level, cell, corner)};
+      shares[i * corners + corner] = {uint32_t(i), corner_weight(cell, corner)};
     }
   }
 };
@@ -186,6 +200,7 @@ struct AddShares {
 // ---- Signs ----
 
 // One thread per point, for one level: interpolated signs in 2^-fraction_bits.
+template <int D>
 struct LookUpSigns {
   GridPoints grid;
   HashShape level;
@@ -197,12 +212,13 @@ struct LookUpSigns {
   GSB_HD void operator()(int64_t i) const {
     int64_t u[3];
     normalized(grid, i, u);
-    const GridCell cell = find_cell(level, u);
-    const int bits = level.dimensions * kGridFraction, drop = bits - fraction_bits;
+    const GridCell<D> cell = find_cell<D>(level, u);
+    const int bits = D * kGridFraction, drop = bits - fraction_bits;
     int64_t positive[kGridFeatures] = {0, 0, 0, 0};
-    for (int corner = 0; corner < 1 << level.dimensions; ++corner) {
+    GSB_UNROLL
+    for (int corner = 0; corner < GridCell<D>::kCorners; ++corner) {
       int64_t weight = 1;
-      for (int d = 0; d < level.dimensions; ++d) {
+      for (int d = 0; d < D; ++d) {
         weight *= corner >> d & 1 ? cell.fraction[d] : (1 << kGridFraction) - cell.fraction[d];
       }
       const int sign_bits = signs[cell.row[corner]];
@@ -216,6 +232,7 @@ struct LookUpSigns {
 };
 
 // One thread per point, for one level: sets touched to 1 where it has a weight. Whoever writes writes the same.
+template <int D>
 struct TouchRows {
   GridPoints grid;
   HashShape level;
@@ -224,10 +241,11 @@ struct TouchRows {
   GSB_HD void operator()(int64_t i) const {
     int64_t u[3];
     normalized(grid, i, u);
-    const GridCell cell = find_cell(level, u);
-    for (int corner = 0; corner < 1 << level.dimensions; ++corner) {
+    const GridCell<D> cell = find_cell<D>(level, u);
+    GSB_UNROLL
+    for (int corner = 0; corner < GridCell<D>::kCorners; ++corner) {
       bool some = true;
-      for (int d = 0; d < level.dimensions; ++d) some = some && (!(corner >> d & 1) || cell.fraction[d] > 0);
+      for (int d = 0; d < D; ++d) some = some && (!(corner >> d & 1) || cell.fraction[d] > 0);
       if (some) touched[cell.row[corner]] = 1;
     }
   }

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.slow
 
 
 def test_compiles_without_a_warning(repository: Path) -> None:
-    """For the oldest and a newer kind of device; a warning is an error. (Where there is no nvcc, the script gets one from
-    PyPI; tests take what the machine has.)
+    """For the oldest and a newer kind of device; a warning is an error. (Where there is no nvcc, the script gets one
+    from PyPI; tests take what the machine has.)
     """
     if shutil.which("nvcc") is None:
         pytest.skip("no nvcc on this machine; csrc/cuda/check.sh fetches one")

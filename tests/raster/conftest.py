@@ -11,6 +11,7 @@ import torch
 
 from gsbench import native, registry
 from gsbench.hooks import load_plugins, unload_plugins
+from gsbench.native.cuda import cuda_library_path
 from gsbench.raster.backend import CORE_BACKENDS
 from gsbench.raster.cuda import CudaBackend
 from gsbench.testing.raster_case import Case, Outcome, compare, run, run_reference
@@ -74,6 +75,8 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Drawer]:
     drawer: Drawer = request.param
     if drawer.device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device on this machine")
+    if drawer.name == "cuda" and cuda_library_path() is None:
+        pytest.skip("gsbench was built without CUDA")
     if drawer.name == TWIN:
         library = request.getfixturevalue("cuda_twin")
         registry.rasterizers.register(TWIN, lambda: CudaBackend(library))

@@ -165,6 +165,9 @@ class CudaRasterizer:
         }
         order_half, entry_half = ctypes.c_int32(), ctypes.c_int32()
         self._call("bin", scratch, sizes, ctypes.byref(order_half), ctypes.byref(entry_half))
+        for name in ("depth_keys", "tile_keys", "workspace"):
+            del scratch[name]
+        del work
         # Copies, so that the other halves can be used again.
         self._keep(
             order=scratch["order"][order_half.value].clone(),
