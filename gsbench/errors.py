@@ -49,6 +49,12 @@ class StoreError(GsbenchError):
     exit_code = 2
 
 
+class RecordError(GsbenchError):
+    """Records are refused: unknown keys, a missing artifact, a wrong hash, a number that changed. Each has its path."""
+
+    exit_code = 1
+
+
 class FetchError(GsbenchError):
     """Files cannot be fetched: no connection, a wrong checksum, an archive that is damaged or hostile."""
 

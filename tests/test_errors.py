@@ -19,6 +19,7 @@ CODES = {
     "FormatError": 1,
     "JobError": 1,
     "StoreError": 2,
+    "RecordError": 1,
     "FetchError": 1,
     "PluginError": 2,
     "TaskError": 1,

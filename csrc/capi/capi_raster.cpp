@@ -216,6 +216,24 @@ int32_t gsb_raster_fisher(const gsb_raster_options* options, const gsb_raster_bu
   return GSB_OK;
 }
 
+int32_t gsb_raster_normals_forward(const gsb_raster_options* options, const gsb_raster_buffers* buffers,
+                                   float* normals) {
+  RasterOptions o = {};
+  if (const int status = gsb::convert(options, buffers, o)) return status;
+  if (buffers->covars != nullptr) return gsb::fail(GSB_INVALID_ARGUMENT, "covars: normals need scales");
+  gsb::kernels().normals_forward(o, *buffers, normals);
+  return GSB_OK;
+}
+
+int32_t gsb_raster_normals_backward(const gsb_raster_options* options, const gsb_raster_buffers* buffers,
+                                    const float* grad_normals) {
+  RasterOptions o = {};
+  if (const int status = gsb::convert(options, buffers, o)) return status;
+  if (buffers->covars != nullptr) return gsb::fail(GSB_INVALID_ARGUMENT, "covars: normals need scales");
+  gsb::kernels().normals_backward(o, *buffers, grad_normals);
+  return GSB_OK;
+}
+
 int32_t gsb_raster_visible(const gsb_raster_options* options, const gsb_raster_buffers* buffers, uint8_t* visible) {
   RasterOptions o = {};
   if (const int status = gsb::convert(options, buffers, o)) return status;

@@ -163,6 +163,13 @@ GSB_API int32_t gsb_raster_project_backward(const gsb_raster_options* options, c
 /* Fills `fisher`: per Gaussian and camera the upper triangle of the sum over pixels and channels of g g^T, with g the
  * derivative of a pixel's channel by the mean and the scale, features held fixed. Not with covars. */
 GSB_API int32_t gsb_raster_fisher(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
+
+/* Any time after project_forward, for Gaussians with scales: unit vectors [S, 3] in the world along the smallest scale
+ * (of equal ones the first), turned towards the camera; 0 where nothing is visible. The second fills `grad_quats`. */
+GSB_API int32_t gsb_raster_normals_forward(const gsb_raster_options* options, const gsb_raster_buffers* buffers,
+                                           float* normals);
+GSB_API int32_t gsb_raster_normals_backward(const gsb_raster_options* options, const gsb_raster_buffers* buffers,
+                                            const float* grad_normals);
 /* Which of the Gaussians (means, quats, scales, one camera) would be drawn if they were opaque: 0 or 1 in visible[G].
  * Refuses inputs like project_forward. */
 GSB_API int32_t gsb_raster_visible(const gsb_raster_options* options, const gsb_raster_buffers* buffers,

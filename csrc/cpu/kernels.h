@@ -16,7 +16,7 @@ struct KernelTable {
   const char* name;
   int lanes;
 
-  // Rasterizer (csrc/cpu/{project,project_backward,bin,tile,blend,blend_backward,fisher}.inc).
+  // Rasterizer (csrc/cpu/{project,project_backward,bin,tile,blend,blend_backward,fisher,normals}.inc).
   int block_mask_bytes;
   bool (*project_forward)(const RasterOptions&, const RasterBuffers&);  // false: an input was refused
   void (*bin)(const RasterOptions&, const RasterBuffers&);
@@ -26,6 +26,8 @@ struct KernelTable {
   void (*project_backward)(const RasterOptions&, const RasterBuffers&);
   void (*fisher)(const RasterOptions&, const RasterBuffers&);
   bool (*visible)(const RasterOptions&, const RasterBuffers&, uint8_t* visible);
+  void (*normals_forward)(const RasterOptions&, const RasterBuffers&, float* normals);
+  void (*normals_backward)(const RasterOptions&, const RasterBuffers&, const float* grad_normals);
 
   // Training (csrc/cpu/{image,adam}.inc).
   void (*image_loss)(const ImageLoss&);

@@ -149,6 +149,11 @@ GSB_API int32_t gsb_cuda_raster_project_backward(const gsb_cuda_queue* queue, co
                                                  const gsb_cuda_raster_buffers* buffers);
 GSB_API int32_t gsb_cuda_raster_fisher(const gsb_cuda_queue* queue, const gsb_raster_options* options,
                                        const gsb_cuda_raster_buffers* buffers);
+/* Any time after project, as gsb_raster_normals_forward and _backward. */
+GSB_API int32_t gsb_cuda_raster_normals_forward(const gsb_cuda_queue* queue, const gsb_raster_options* options,
+                                                const gsb_cuda_raster_buffers* buffers, float* normals);
+GSB_API int32_t gsb_cuda_raster_normals_backward(const gsb_cuda_queue* queue, const gsb_raster_options* options,
+                                                 const gsb_cuda_raster_buffers* buffers, const float* grad_normals);
 /* Fills cameras, visible [G] and totals[2]. */
 GSB_API int32_t gsb_cuda_raster_visible(const gsb_cuda_queue* queue, const gsb_raster_options* options,
                                         const gsb_cuda_raster_buffers* buffers, uint8_t* visible);

@@ -1,5 +1,6 @@
 // Projection and binning.
 #include "cuda/bin.h"
+#include "cuda/normals.h"
 #include "cuda/project_backward.h"
 #include "cuda/sort.h"
 #include "cuda/status.h"
@@ -139,6 +140,26 @@ int32_t gsb_cuda_raster_visible(const gsb_cuda_queue* queue, const gsb_raster_op
   fill_zero(call.queue, buffers->totals, 3 * sizeof(int64_t));
   for_each(call.queue, 1, PrepareCameras{o, *buffers});
   for_each(call.queue, o.gaussians, SeenIfOpaque{o, *buffers, visible});
+  return call.status();
+}
+
+int32_t gsb_cuda_raster_normals_forward(const gsb_cuda_queue* queue, const gsb_raster_options* options,
+                                        const gsb_cuda_raster_buffers* buffers, float* normals) {
+  RasterOptions o = {};
+  if (const int status = convert(options, buffers, o)) return status;
+  if (buffers->covars != nullptr) return gsb::fail(GSB_INVALID_ARGUMENT, "covars: normals need scales");
+  Call call(queue);
+  for_each(call.queue, combinations(o), NormalsForward{o, *buffers, normals});
+  return call.status();
+}
+
+int32_t gsb_cuda_raster_normals_backward(const gsb_cuda_queue* queue, const gsb_raster_options* options,
+                                         const gsb_cuda_raster_buffers* buffers, const float* grad_normals) {
+  RasterOptions o = {};
+  if (const int status = convert(options, buffers, o)) return status;
+  if (buffers->covars != nullptr) return gsb::fail(GSB_INVALID_ARGUMENT, "covars: normals need scales");
+  Call call(queue);
+  for_each(call.queue, o.gaussians, NormalsBackward{o, *buffers, grad_normals});
   return call.status();
 }
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import re
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -34,7 +36,32 @@ def machine_environment(device: torch.device | str = "cpu", threads: int | None 
         python=platform.python_version(),
         gsbench=__version__,
         native_build=native.build_id(),
+        commit=source_commit(),
     )
+
+
+@cache
+def source_commit() -> str | None:
+    """The Git commit of gsbench's sources, with "-dirty" where tracked files differ from it; None where gsbench was
+    installed from a release, or Git is not there.
+    """
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():  # a repository further up is that of somebody who installed gsbench inside it
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            command,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        found = done.stdout.strip()
+        if done.returncode == 0 and re.fullmatch(r"[0-9a-f]{40}(-dirty)?", found):
+            return found
+    return None
 
 
 @cache

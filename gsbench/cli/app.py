@@ -39,7 +39,12 @@ VERBS: Final = {
     "decode": "gsbench.cli.decode",
     "render": "gsbench.cli.render",
     "score": "gsbench.cli.score",
+    "verify": "gsbench.cli.verify",
+    "leaderboard": "gsbench.cli.leaderboard",
+    "plot": "gsbench.cli.plot",
     "fetch": "gsbench.cli.fetch",
+    "new-plugin": "gsbench.cli.new_plugin",
+    "check": "gsbench.cli.check",
     "doctor": "gsbench.cli.doctor",
     "job": "gsbench.cli.job",
 }

@@ -245,6 +245,8 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "gsb_raster_blend_backward": _RASTER_STAGE,
     "gsb_raster_project_backward": _RASTER_STAGE,
     "gsb_raster_fisher": _RASTER_STAGE,
+    "gsb_raster_normals_forward": (*_RASTER_STAGE[:1], (*_RASTER_STAGE[1], c_void_p)),
+    "gsb_raster_normals_backward": (*_RASTER_STAGE[:1], (*_RASTER_STAGE[1], c_void_p)),
     "gsb_raster_visible": (c_int32, (POINTER(RasterOptions), POINTER(RasterBuffers), c_void_p)),
     # Image loss
     "gsb_image_loss_sizes": (c_int32, (c_int64, c_int64, c_int32, c_void_p)),

@@ -1,7 +1,7 @@
 """Scratch memory that is used again.
 
 A fresh block of many megabytes costs a page fault for every four kilobytes, which is more than what the rasterizer
-then does with it. Buffers come from here and go back when their user is done. Large ones are made of huge pages where
+then does with it. Blocks come from here and go back when their user is done. Large ones are made of huge pages where
 the system has them: rows of gradients are written all over their buffer, and each would otherwise wait for an address
 translation.
 """
@@ -9,11 +9,13 @@ translation.
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 import threading
 import weakref
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +27,12 @@ _SMALLEST: Final = 1 << 16
 _SMALLEST_RESULT: Final = 1 << 17
 #: The size of huge pages.
 _HUGE_PAGE: Final = 1 << 21
+_NUMPY: Final[dict[torch.dtype, np.dtype[Any]]] = {
+    torch.float32: np.dtype(np.float32),
+    torch.int32: np.dtype(np.int32),
+    torch.int64: np.dtype(np.int64),
+    torch.uint8: np.dtype(np.uint8),
+}
 
 
 def _allocate(size: int) -> Tensor:
@@ -49,41 +57,57 @@ def _size_class(size: int) -> int:
     return -(-size // step) * step
 
 
+class Block:
+    """Memory with undefined contents, aligned to 64 bytes.
+
+    Fields:
+        memory: uint8 [size], which owns it.
+        address, size: where it is, in bytes.
+    """
+
+    __slots__ = ("address", "memory", "size")
+
+    def __init__(self, size: int) -> None:
+        tensor = _allocate(size)
+        self.memory: np.ndarray[Any, np.dtype[np.uint8]] = tensor.numpy()
+        self.address = tensor.data_ptr()
+        self.size = size
+
+
 class Pool:
-    """Free buffers of one process; safe to use from several threads."""
+    """Free blocks of one process; safe to use from several threads."""
 
     def __init__(self) -> None:
         # By size class, the last returned last, with the request count at which each came back.
-        self._free: dict[int, list[tuple[Tensor, int]]] = {}
+        self._free: dict[int, list[tuple[Block, int]]] = {}
         self._requests = 0
         self._lock = threading.Lock()
 
-    def take(self, size: int) -> Tensor:
-        """A uint8 tensor [>= size] with undefined contents, at most a quarter larger."""
+    def take(self, size: int) -> Block:
+        """A block of at least `size` bytes, at most a quarter more."""
         if size < _SMALLEST:
-            return torch.empty(size, dtype=torch.uint8)
+            return Block(size)
         size = _size_class(size)
         with self._lock:
             self._requests += 1
             if self._requests % _PATIENCE == 0:
                 self._give_up()
-            buffers = self._free.get(size)
-            if buffers:
-                return buffers.pop()[0]
-        return _allocate(size)
+            blocks = self._free.get(size)
+            if blocks:
+                return blocks.pop()[0]
+        return Block(size)
 
-    def give_back(self, buffers: list[Tensor]) -> None:
-        """Make buffers from `take` available again; the caller keeps no view of them."""
+    def give_back(self, *blocks: Block) -> None:
+        """Make blocks from `take` available again; the caller keeps no view of them."""
         with self._lock:
-            for buffer in buffers:
-                size = buffer.numel()
-                if size >= _SMALLEST:
-                    self._free.setdefault(size, []).append((buffer, self._requests))
+            for block in blocks:
+                if block.size >= _SMALLEST:
+                    self._free.setdefault(block.size, []).append((block, self._requests))
 
     def _give_up(self) -> None:
         """Drop what nobody took for long."""
-        for size, buffers in list(self._free.items()):
-            kept = [(b, stamp) for b, stamp in buffers if self._requests - stamp < _PATIENCE]
+        for size, blocks in list(self._free.items()):
+            kept = [(b, stamp) for b, stamp in blocks if self._requests - stamp < _PATIENCE]
             if kept:
                 self._free[size] = kept
             else:
@@ -93,44 +117,54 @@ class Pool:
 POOL: Final = Pool()
 
 
-def empty_result(*shape: int, dtype: torch.dtype = torch.float32, pool: Pool = POOL) -> Tensor:
-    """Like `torch.empty`, for what leaves gsbench: a large tensor takes memory from the pool, and gives it back when
-    the last tensor on it is gone. It cannot be resized.
+class Result:
+    """Memory for a tensor of `count` elements or fewer, which becomes one when its first dimension is known.
+
+    What leaves gsbench goes through here: a large tensor takes memory from the pool, and gives it back when the last
+    tensor on it is gone. It cannot be resized.
     """
-    count = 1
-    for extent in shape:
-        count *= extent
-    size = count * dtype.itemsize
-    if size < _SMALLEST_RESULT:
-        return torch.empty(*shape, dtype=dtype)
-    block = pool.take(size)
-    view = block.numpy()[:size]
-    # torch keeps `view` for as long as the memory is in use.
-    weakref.finalize(view, pool.give_back, [block]).atexit = False
-    return torch.from_numpy(view).view(dtype).view(shape)
+
+    __slots__ = ("_block", "_dtype", "_pool", "address")
+
+    def __init__(self, count: int, dtype: torch.dtype = torch.float32, pool: Pool = POOL) -> None:
+        size = count * dtype.itemsize
+        # Small ones are left to the allocator, which keeps them itself.
+        self._block = Block(size) if size < _SMALLEST_RESULT else pool.take(size)
+        self._pool, self._dtype = pool, dtype
+        self.address = self._block.address
+
+    def tensor(self, *shape: int) -> Tensor:
+        """The memory as a tensor, once."""
+        # One array, and no views of tensors: each would cost as much as the rest of this function.
+        array: np.ndarray[Any, Any] = np.ndarray(shape, _NUMPY[self._dtype], self._block.memory)
+        if self._block.size >= _SMALLEST_RESULT:
+            # torch keeps the array for as long as the memory is in use.
+            weakref.finalize(array, self._pool.give_back, self._block).atexit = False
+        return torch.from_numpy(array)
+
+
+def empty_result(*shape: int, dtype: torch.dtype = torch.float32, pool: Pool = POOL) -> Tensor:
+    """Like `torch.empty`, for what leaves gsbench (see `Result`)."""
+    return Result(math.prod(shape), dtype, pool).tensor(*shape)
 
 
 class Lease:
-    """Buffers that go back to the pool when the lease is closed or no longer referenced."""
+    """Memory that goes back to the pool when the lease is closed or no longer referenced."""
 
     def __init__(self, pool: Pool = POOL) -> None:
         self._pool = pool
-        self._buffers: list[Tensor] = []
+        self._blocks: list[Block] = []
 
-    def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Like `torch.empty`, for the time of the lease."""
-        count = 1
-        for extent in shape:
-            count *= extent
-        size = count * dtype.itemsize
-        buffer = self._pool.take(size)
-        self._buffers.append(buffer)
-        return buffer[:size].view(dtype).view(shape)
+    def scratch(self, count: int, itemsize: int = 4) -> int:
+        """The address of room for `count` items, 64 bytes aligned, for the time of the lease."""
+        block = self._pool.take(count * itemsize)
+        self._blocks.append(block)
+        return block.address
 
     def close(self) -> None:
         """Give everything back."""
-        buffers, self._buffers = self._buffers, []
-        self._pool.give_back(buffers)
+        blocks, self._blocks = self._blocks, []
+        self._pool.give_back(*blocks)
 
     def __enter__(self) -> Lease:
         return self

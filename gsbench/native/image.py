@@ -82,7 +82,7 @@ def image_loss(
             ssim_weight,
             None if result is None else result.data_ptr(),
             means,
-            lease.empty(size.value, dtype=torch.uint8).data_ptr(),
+            lease.scratch(size.value, 1),
             size.value,
             threads,
         )
@@ -139,7 +139,7 @@ def image_errors(render: Tensor, truth: Tensor, *, images: bool = False, threads
             ctypes.byref(rounded),
             channels,
             ctypes.byref(not_finite),
-            lease.empty(size.value, dtype=torch.uint8).data_ptr(),
+            lease.scratch(size.value, 1),
             size.value,
             torch.get_num_threads() if threads is None else threads,
         )

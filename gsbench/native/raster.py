@@ -18,7 +18,7 @@ from torch import Tensor
 from gsbench.native import _abi
 from gsbench.native._check import pointer
 from gsbench.native._library import call
-from gsbench.native._pool import Lease, empty_result
+from gsbench.native._pool import Lease, Result, empty_result
 
 #: Floats in the gradient row of a pair of a Gaussian and a tile, and in its row of statistics.
 _ROW_FLOATS: Final = 16
@@ -200,6 +200,8 @@ class RasterStages(Protocol):
         self, inputs: InputTensors, slots: SlotGradients, *, viewmats: bool = False, separate_cameras: bool = False
     ) -> InputGradients: ...
     def fisher(self, inputs: InputTensors, canvas: Canvas) -> Tensor: ...
+    def normals(self, inputs: InputTensors) -> Tensor: ...
+    def normals_backward(self, inputs: InputTensors, grad_normals: Tensor) -> Tensor: ...
 
 
 class Rasterizer:
@@ -212,36 +214,25 @@ class Rasterizer:
         self._settings = settings
         self._gaussians, self._cameras = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0])
         self._sizes = self._get_sizes()
-        # Buffers that outlive a stage, by field of gsb_raster_buffers.
-        self._kept: dict[str, Tensor] = {}
-        self._buffers = _abi.RasterBuffers()
+        # Addresses of what outlives a stage, by field of gsb_raster_buffers, and what holds the memory.
+        self._kept: dict[str, int] = {}
         self._lease = Lease()
         self._scratch_floats = 0
         self._slots = 0
+        self._most_visible = 0  # Gaussians of a camera, at most
         self._most_pairs = 0  # the largest pair bound of a camera
+        self._pairs = 0  # the sum of the pair bounds
 
     def _get_sizes(self) -> _abi.RasterSizes:
         sizes = _abi.RasterSizes()
         call("gsb_raster_get_sizes", ctypes.byref(self._options), ctypes.byref(sizes))
         return sizes
 
-    def _keep(self, **tensors: Tensor) -> None:
-        """Buffers that later stages use too."""
-        self._kept.update(tensors)
-        for name, tensor in tensors.items():
-            setattr(self._buffers, name, tensor.data_ptr())
-
-    def _call(self, stage: str, fields: dict[str, int], *extra: object, scratch_floats: int | None = None) -> None:
-        """Run a stage on the kept buffers and `fields`, which are forgotten afterwards."""
-        buffers = self._buffers
-        buffers.scratch_floats = self._scratch_floats if scratch_floats is None else scratch_floats
-        for name, address in fields.items():
-            setattr(buffers, name, address)
-        try:
-            call(f"gsb_raster_{stage}", ctypes.byref(self._options), ctypes.byref(buffers), *extra)
-        finally:
-            for name in fields:
-                setattr(buffers, name, None)
+    def _call(self, stage: str, fields: Mapping[str, int], *extra: object, scratch_floats: int | None = None) -> None:
+        """Run a stage on what is kept and on `fields`."""
+        floats = self._scratch_floats if scratch_floats is None else scratch_floats
+        buffers = _abi.RasterBuffers(scratch_floats=floats, **self._kept, **fields)
+        call(f"gsb_raster_{stage}", ctypes.byref(self._options), ctypes.byref(buffers), *extra)
 
     def project(self, inputs: InputTensors) -> Projected:
         """Project every Gaussian for every camera.
@@ -249,61 +240,63 @@ class Rasterizer:
         Raises:
             ValueError: if an input is not finite, a quaternion is zero, or an opacity is outside [0, 1].
         """
-        n, c, sizes = self._gaussians, self._cameras, self._sizes
-        capacity = c * n
-        packed = self._settings.packed
-        self._keep(
-            records=self._lease.empty(c * sizes.records_per_camera, 16),
-            chunk_ranks=torch.empty(c, sizes.chunks + 1, dtype=torch.int64),
-            pair_bounds=torch.empty(c, sizes.chunks + 1, dtype=torch.int64),
-            entry_offsets=torch.empty(c + 1, dtype=torch.int64),
+        c, sizes, lease, packed = self._cameras, self._sizes, self._lease, self._settings.packed
+        capacity = c * self._gaussians
+        chunk_ranks = torch.empty(c, sizes.chunks + 1, dtype=torch.int64)
+        entry_offsets = torch.empty(c + 1, dtype=torch.int64)
+        self._kept.update(
+            records=lease.scratch(c * sizes.records_per_camera * 16),
+            chunk_ranks=chunk_ranks.data_ptr(),
+            pair_bounds=lease.scratch(c * (sizes.chunks + 1), itemsize=8),
+            entry_offsets=entry_offsets.data_ptr(),
         )
-        slots = {
-            "means2d": empty_result(capacity, 2),
-            "depths": empty_result(capacity),
-            "conics": empty_result(capacity, 3),
-            "slot_opacities": empty_result(capacity),
-            "radii": empty_result(capacity, 2, dtype=torch.int32),
+        self._counts = chunk_ranks, entry_offsets
+        results = {
+            "means2d": Result(capacity * 2),
+            "depths": Result(capacity),
+            "conics": Result(capacity * 3),
+            "slot_opacities": Result(capacity),
+            "radii": Result(capacity * 2, torch.int32),
         }
         if inputs.colors is not None:
-            slots["slot_colors"] = empty_result(capacity, 3)
+            results["slot_colors"] = Result(capacity * 3)
         if packed:
-            slots["camera_ids"] = empty_result(capacity, dtype=torch.int64)
-            slots["gaussian_ids"] = empty_result(capacity, dtype=torch.int64)
-        self._call("project_forward", {**input_pointers(inputs), **_addresses(slots)})
-        visible = int(self._kept["chunk_ranks"][-1, -1]) if c else 0
-        self._slots = visible if packed else capacity
-        bounds = self._kept["entry_offsets"].tolist()
+            results["camera_ids"] = Result(capacity, torch.int64)
+            results["gaussian_ids"] = Result(capacity, torch.int64)
+        addresses = {name: result.address for name, result in results.items()}
+        self._call("project_forward", {**input_pointers(inputs), **addresses})
+        ranks, bounds = chunk_ranks.tolist(), entry_offsets.tolist()
+        visible = ranks[-1][-1] if ranks else 0
+        self._slots = s = visible if packed else capacity
+        self._most_visible = max((rank[-1] - rank[0] for rank in ranks), default=0)
         self._most_pairs = max((b - a for a, b in itertools.pairwise(bounds)), default=0)
-        rows = {name: tensor[: self._slots] for name, tensor in slots.items()}
+        self._pairs = bounds[-1]
         return Projected(
-            rows["means2d"],
-            rows["depths"],
-            rows["conics"],
-            rows.get("slot_colors"),
-            rows["slot_opacities"],
-            rows["radii"],
-            rows.get("camera_ids"),
-            rows.get("gaussian_ids"),
+            means2d=results["means2d"].tensor(s, 2),
+            depths=results["depths"].tensor(s),
+            conics=results["conics"].tensor(s, 3),
+            colors=results["slot_colors"].tensor(s, 3) if inputs.colors is not None else None,
+            opacities=results["slot_opacities"].tensor(s),
+            radii=results["radii"].tensor(s, 2),
+            camera_ids=results["camera_ids"].tensor(s) if packed else None,
+            gaussian_ids=results["gaussian_ids"].tensor(s) if packed else None,
         )
 
     def _bin(self) -> None:
-        c, sizes, kept = self._cameras, self._sizes, self._kept
-        ranks = kept["chunk_ranks"]
-        most_visible = int((ranks[:, -1] - ranks[:, 0]).max()) if c else 0
-        self._keep(
-            pair_ranges=self._lease.empty(c * sizes.records_per_camera, 2, dtype=torch.int32),
-            tile_starts=torch.empty(c, sizes.tiles + 1, dtype=torch.int64),
-            tile_entries=self._lease.empty(int(kept["entry_offsets"][-1]), 2, dtype=torch.int32),
+        c, sizes, lease = self._cameras, self._sizes, self._lease
+        self._kept.update(
+            pair_ranges=lease.scratch(c * sizes.records_per_camera * 2),
+            tile_starts=lease.scratch(c * (sizes.tiles + 1), itemsize=8),
+            tile_entries=lease.scratch(self._pairs * 2),
         )
-        with Lease() as lease:
-            scratch = {
-                "tile_ids": lease.empty(self._most_pairs + sizes.tile_id_padding, dtype=torch.int32),
-                "sort_keys": lease.empty(2, most_visible, dtype=torch.int32),
-                "sort_records": lease.empty(2, most_visible, dtype=torch.int32),
-                "tile_counts": lease.empty(sizes.tile_count_size, dtype=torch.int32),
+        with Lease() as scratch:
+            fields = {
+                "tile_ids": scratch.scratch(self._most_pairs + sizes.tile_id_padding),
+                "sort_keys": scratch.scratch(2 * self._most_visible),
+                "sort_records": scratch.scratch(2 * self._most_visible),
+                "tile_counts": scratch.scratch(sizes.tile_count_size),
             }
-            self._call("bin", _addresses(scratch))
+            self._call("bin", fields)
 
     def _canvas_pointers(self, canvas: Canvas) -> dict[str, int]:
         c, channels = self._cameras, self._options.channels or 3
@@ -324,10 +317,9 @@ class Rasterizer:
             self._options.channels = int(canvas.features.shape[1])
             self._sizes = self._get_sizes()
         self._bin()
-        pairs = int(self._kept["entry_offsets"][-1])
-        self._keep(
-            hit_masks=self._lease.empty(pairs * self._sizes.block_mask_bytes, dtype=torch.uint8),
-            tile_hits=torch.empty(c, self._sizes.tiles, dtype=torch.int64),
+        self._kept.update(
+            hit_masks=self._lease.scratch(self._pairs, self._sizes.block_mask_bytes),
+            tile_hits=self._lease.scratch(c * self._sizes.tiles, itemsize=8),
         )
         outputs: dict[str, Tensor] = {
             "image": empty_result(c, height, width, self._options.channels or 3),
@@ -341,10 +333,10 @@ class Rasterizer:
         scratch_floats = ctypes.c_int64()
         with Lease() as lease:
             per_thread = self._sizes.forward_scratch_floats
-            scratch = {"thread_scratch": lease.empty(self._settings.threads * per_thread)}
+            fields = {**self._canvas_pointers(canvas), **_addresses(outputs)}
+            fields["thread_scratch"] = lease.scratch(self._settings.threads * per_thread)
             if statistics:
-                scratch["statistic_rows"] = lease.empty(self._most_pairs * _STATISTIC_FLOATS)
-            fields = {**self._canvas_pointers(canvas), **_addresses(outputs), **_addresses(scratch)}
+                fields["statistic_rows"] = lease.scratch(self._most_pairs * _STATISTIC_FLOATS)
             self._call("blend_forward", fields, ctypes.byref(scratch_floats), scratch_floats=per_thread)
         self._scratch_floats = scratch_floats.value
         return Blended(
@@ -356,12 +348,10 @@ class Rasterizer:
         )
 
     def _backward_scratch(self, lease: Lease) -> dict[str, int]:
-        return _addresses(
-            {
-                "gradient_rows": lease.empty(self._most_pairs * _ROW_FLOATS),
-                "thread_scratch": lease.empty(self._settings.threads * self._scratch_floats),
-            }
-        )
+        return {
+            "gradient_rows": lease.scratch(self._most_pairs * _ROW_FLOATS),
+            "thread_scratch": lease.scratch(self._settings.threads * self._scratch_floats),
+        }
 
     def blend_backward(
         self,
@@ -438,7 +428,7 @@ class Rasterizer:
         self._options.separate_cameras = int(separate_cameras)
         with Lease() as lease:
             if viewmats:
-                fields.update(_addresses({"camera_rows": lease.empty(c, self._sizes.chunks, 12)}))
+                fields["camera_rows"] = lease.scratch(c * self._sizes.chunks * 12)
             self._call("project_backward", fields)
         means, opacities = grads["grad_means"], grads["grad_opacities"]
         assert means is not None
@@ -452,6 +442,25 @@ class Rasterizer:
             grads["grad_colors"],
             grads["grad_viewmats"],
         )
+
+    def normals(self, inputs: InputTensors) -> Tensor:
+        """Unit vectors [S, 3] in the world along the smallest scale (of equal ones the first), turned towards the
+        camera; zeros where nothing is visible.
+
+        Raises:
+            ValueError: if the inputs have covars.
+        """
+        result = empty_result(self._slots, 3)
+        self._call("normals_forward", input_pointers(inputs), ctypes.c_void_p(result.data_ptr()))
+        return result
+
+    def normals_backward(self, inputs: InputTensors, grad_normals: Tensor) -> Tensor:
+        """The gradient of quats [N, 4] from that of `normals` [S, 3]."""
+        result = empty_result(self._gaussians, 4)
+        grad = pointer("gradient of normals", grad_normals, torch.float32, (self._slots, 3))
+        fields = {**input_pointers(inputs), "grad_quats": result.data_ptr()}
+        self._call("normals_backward", fields, ctypes.c_void_p(grad))
+        return result
 
     def fisher(self, inputs: InputTensors, canvas: Canvas) -> Tensor:
         """Fisher information of position and scale, float32 [S, 21]: the upper triangle, row by row, of the sum over

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,12 +10,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gsbench.native._pool import empty_result
 from gsbench.native.raster import Canvas, InputTensors, RasterStages, SlotGradients
 
 
 def _dense(gradient: Tensor | None, like: Tensor, *columns: int) -> Tensor:
     """The gradient, or zeros with as many rows as `like`."""
     return like.new_zeros(len(like), *columns) if gradient is None else gradient.contiguous()
+
+
+def _empty(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """What leaves gsbench: on the CPU in memory that is used again; torch does that itself on a GPU."""
+    return like.new_empty(shape) if like.is_cuda else empty_result(*shape)
 
 
 class Project(torch.autograd.Function):
@@ -146,6 +153,72 @@ class Blend(torch.autograd.Function):
             of_features,
             grad_backgrounds,
         )
+
+
+class Normals(torch.autograd.Function):
+    """`Rasterizer.normals` from the fields of `InputTensors`. Its gradient is that of quats."""
+
+    @staticmethod
+    def forward(ctx: Any, rasterizer: RasterStages, *tensors: Tensor | None) -> Tensor:
+        """Find the normals."""
+        ctx.rasterizer = rasterizer
+        ctx.save_for_backward(*tensors)
+        return rasterizer.normals(InputTensors(*tensors))  # type: ignore[arg-type]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of quats."""
+        inputs = InputTensors(*ctx.saved_tensors)
+        result: list[Tensor | None] = [None] * (1 + len(inputs))
+        result[1 + InputTensors._fields.index("quats")] = ctx.rasterizer.normals_backward(inputs, grad.contiguous())
+        return tuple(result)
+
+
+class JoinColumns(torch.autograd.Function):
+    """``torch.cat(parts, dim=1)`` of [S, D_i] float32, in memory that is used again, whose gradients are
+    contiguous, so that nothing copies them once more.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        """Join."""
+        ctx.widths = [int(part.shape[1]) for part in parts]
+        result = _empty(parts[0], (len(parts[0]), sum(ctx.widths)))
+        for to, part in zip(torch.split(result, ctx.widths, dim=1), parts, strict=True):
+            to.copy_(part)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        """Split."""
+        return tuple(_empty(part, part.shape).copy_(part) for part in torch.split(grad, ctx.widths, dim=1))
+
+
+class SplitChannels(torch.autograd.Function):
+    """``torch.split(image, list(widths), dim=-1)`` of float32 into contiguous parts. Slices would each fill an
+    image of zeros on the way back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, *widths: int) -> tuple[Tensor, ...]:
+        """Split."""
+        ctx.widths, ctx.shape, ctx.device = widths, image.shape, image.device
+        ctx.set_materialize_grads(False)
+        return tuple(_empty(part, part.shape).copy_(part) for part in torch.split(image, list(widths), dim=-1))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Join, with zeros for what nobody used."""
+        result = _empty(torch.empty(0, device=ctx.device), ctx.shape)
+        for to, grad in zip(torch.split(result, ctx.widths, dim=-1), grads, strict=True):
+            if grad is None:
+                to.zero_()
+            else:
+                to.copy_(grad)
+        return (result, *(None for _ in ctx.widths))
 
 
 class GatherRows(torch.autograd.Function):

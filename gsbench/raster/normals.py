@@ -1,4 +1,6 @@
-"""Normals of Gaussians: the direction in which each is thinnest."""
+"""Normals of Gaussians that are given by covariances: the direction in which each is thinnest. (The native code finds
+those of quats and scales.)
+"""
 
 from __future__ import annotations
 
@@ -6,23 +8,12 @@ import torch
 from torch import Tensor
 
 
-def thinnest_axes(quats: Tensor | None, scales: Tensor | None, covars: Tensor | None) -> Tensor:
-    """Unit vectors [N, 3] along the smallest scale (of equal ones the first), of either sign: a column of the rotation
-    or, for covariances [N, 3, 3], the eigenvector of the smallest eigenvalue (whose gradient is infinite where two
-    eigenvalues are equal). Differentiable.
+def thinnest_axes(covars: Tensor) -> Tensor:
+    """Unit vectors [N, 3] along the smallest eigenvalue of covariances [N, 3, 3], of either sign. Differentiable; the
+    gradient is infinite where two eigenvalues are equal.
     """
-    if covars is not None:
-        vectors: Tensor = torch.linalg.eigh(0.5 * (covars + covars.mT)).eigenvectors
-        return vectors[..., 0]
-    assert quats is not None
-    assert scales is not None
-    axes = torch.nn.functional.one_hot(scales.detach().argmin(dim=-1), 3).to(quats.dtype)
-    unit = torch.nn.functional.normalize(quats, dim=-1, eps=0.0)
-    # A unit quaternion (w, v) turns e into e + 2 (w v x e + v x (v x e)).
-    w, v = unit[:, :1], unit[:, 1:]
-    turn: Tensor = torch.linalg.cross(v, axes)
-    turned: Tensor = axes + 2.0 * (w * turn + torch.linalg.cross(v, turn))
-    return turned
+    vectors: Tensor = torch.linalg.eigh(0.5 * (covars + covars.mT)).eigenvectors
+    return vectors[..., 0]
 
 
 def facing_normals(axes: Tensor, means: Tensor, viewmats: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from gsbench.native.raster import (
     RasterSettings,
     RasterStages,
 )
-from gsbench.raster.autograd import Blend, BlendCall, GatherRows, Project
+from gsbench.raster.autograd import Blend, BlendCall, GatherRows, JoinColumns, Normals, Project, SplitChannels
 from gsbench.raster.backend import RasterInputs
 from gsbench.raster.normals import facing_normals, thinnest_axes
 from gsbench.raster.types import RenderMode
@@ -87,7 +87,18 @@ class _Slots:
         return result
 
 
-def _features(inputs: RasterInputs, channels: _Channels, projected: Projected) -> Tensor | None:
+def _normals(inputs: RasterInputs, rasterizer: RasterStages, tensors: InputTensors, slots: _Slots) -> Tensor:
+    """Normals [S, 3]."""
+    if tensors.covars is None:
+        normals: Tensor = Normals.apply(rasterizer, *tensors)  # type: ignore[no-untyped-call]
+        return normals
+    axes = thinnest_axes(tensors.covars)
+    return slots.rows(facing_normals(axes, tensors.means, inputs.viewmats))
+
+
+def _features(
+    inputs: RasterInputs, channels: _Channels, projected: Projected, rasterizer: RasterStages, tensors: InputTensors
+) -> Tensor | None:
     """What is drawn, [S, channels]; None for the projection's own colors.
 
     Raises:
@@ -107,11 +118,11 @@ def _features(inputs: RasterInputs, channels: _Channels, projected: Projected) -
     if channels.depth:
         parts.append(projected.depths[:, None])
     if channels.normal:
-        g = inputs.gaussians
-        axes = thinnest_axes(g.quats, g.scales, g.covars)
-        parts.append(slots.rows(facing_normals(axes, g.means, inputs.viewmats)))
-    features = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-    return features.contiguous()
+        parts.append(_normals(inputs, rasterizer, tensors, slots))
+    if len(parts) == 1:
+        return parts[0].contiguous()
+    features: Tensor = JoinColumns.apply(*parts)  # type: ignore[no-untyped-call]
+    return features
 
 
 def _backgrounds(inputs: RasterInputs, channels: _Channels) -> Tensor | None:
@@ -186,7 +197,7 @@ def rasterize(
     )
     rasterizer = make_rasterizer(tensors, _settings(inputs))
     projected = Projected(*Project.apply(rasterizer, *tensors))  # type: ignore[no-untyped-call]
-    features = _features(inputs, channels, projected)
+    features = _features(inputs, channels, projected, rasterizer, tensors)
     backgrounds = _backgrounds(inputs, channels)
 
     def shaped(rows: Tensor) -> Tensor:
@@ -204,12 +215,12 @@ def rasterize(
     )
     if options.absgrad or "grad_abs" in asked:
         blend.means2d, blend.grad_abs = means2d, torch.zeros_like(projected.means2d)
+    geometry = means2d, conics, opacities, depths
+    if not options.packed:
+        geometry = means2d.view(-1, 2), conics.view(-1, 3), opacities.view(-1), depths.view(-1)
     image, alpha, distortion = Blend.apply(  # type: ignore[no-untyped-call]
         blend,
-        means2d.view(-1, 2),
-        conics.view(-1, 3),
-        opacities.view(-1),
-        depths.view(-1),
+        *geometry,
         projected.colors,
         features,
         backgrounds,
@@ -236,8 +247,9 @@ def rasterize(
             meta["sensitivity"] = {name: shaped(values) for name, values in rows.items()}
         if "fisher" in asked:
             meta["fisher"] = shaped(_fisher(channels, rasterizer, tensors, canvas))
-    meta.update(_pixel_outputs(asked, channels, image, alpha, distortion, depths.view(-1), blend.median_slots))
-    return _drawn(options.render_mode, channels, image, alpha), alpha, meta
+    parts = _Parts.of(channels, image)
+    meta.update(_pixel_outputs(asked, parts, alpha, distortion, depths.view(-1), blend.median_slots))
+    return _drawn(options.render_mode, parts, alpha), alpha, meta
 
 
 def _fisher(channels: _Channels, rasterizer: RasterStages, tensors: InputTensors, canvas: Canvas) -> Tensor:
@@ -249,41 +261,56 @@ def _fisher(channels: _Channels, rasterizer: RasterStages, tensors: InputTensors
     return rasterizer.fisher(tensors, canvas)
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """The channels of an image [C, H, W, X], apart. `joined` is all of it."""
+
+    joined: Tensor
+    colors: Tensor | None
+    depth: Tensor | None
+    normal: Tensor | None
+
+    @classmethod
+    def of(cls, channels: _Channels, image: Tensor) -> _Parts:
+        widths = {"colors": channels.colors, "depth": int(channels.depth), "normal": 3 * channels.normal}
+        present = {name: width for name, width in widths.items() if width}
+        parts = (image,)
+        if len(present) > 1:
+            parts = SplitChannels.apply(image, *present.values())  # type: ignore[no-untyped-call]
+        named: dict[str, Tensor] = dict(zip(present, parts, strict=True))
+        return cls(image, named.get("colors"), named.get("depth"), named.get("normal"))
+
+
+def _expected(depth: Tensor | None, alpha: Tensor) -> Tensor:
+    assert depth is not None
+    return depth / alpha.clamp_min(_MIN_ALPHA)
+
+
 def _pixel_outputs(
     asked: frozenset[str],
-    channels: _Channels,
-    image: Tensor,
+    parts: _Parts,
     alpha: Tensor,
     distortion: Tensor | None,
     depths: Tensor,
     median_slots: Tensor | None,
 ) -> dict[str, Tensor]:
     """The outputs per pixel that were asked for, [C, H, W, 1 or 3]."""
-    found: dict[str, Tensor] = {}
-    depth = image[..., channels.colors : channels.colors + 1]
-    if "depth" in asked:
-        found["depth"] = depth
+    found: dict[str, Tensor | None] = {"depth": parts.depth, "normal": parts.normal, "distortion": distortion}
     if "expected_depth" in asked:
-        found["expected_depth"] = depth / alpha.clamp_min(_MIN_ALPHA)
+        found["expected_depth"] = _expected(parts.depth, alpha)
     if "median_depth" in asked:
         assert median_slots is not None
         found["median_depth"] = _median_depth(depths, median_slots)
-    if "normal" in asked:
-        found["normal"] = image[..., channels.total - 3 :]
-    if "distortion" in asked:
-        assert distortion is not None
-        found["distortion"] = distortion
-    return found
+    return {name: image for name, image in found.items() if name in asked and image is not None}
 
 
-def _drawn(render_mode: RenderMode, channels: _Channels, image: Tensor, alpha: Tensor) -> Tensor:
+def _drawn(render_mode: RenderMode, parts: _Parts, alpha: Tensor) -> Tensor:
     """The channels that `render_mode` names."""
-    colors = image[..., : channels.colors]
     if render_mode == "RGB":
-        return image if channels.total == channels.colors else colors
-    if not render_mode.endswith("ED") and not channels.normal:
-        return image
-    depth = image[..., channels.colors : channels.colors + 1]
-    if render_mode.endswith("ED"):
-        depth = depth / alpha.clamp_min(_MIN_ALPHA)
-    return torch.cat([colors, depth], dim=-1) if channels.colors else depth
+        assert parts.colors is not None
+        return parts.colors
+    if not render_mode.endswith("ED") and parts.normal is None:
+        return parts.joined
+    assert parts.depth is not None
+    depth = _expected(parts.depth, alpha) if render_mode.endswith("ED") else parts.depth
+    return depth if parts.colors is None else torch.cat([parts.colors, depth], dim=-1)

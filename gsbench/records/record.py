@@ -108,6 +108,8 @@ class Environment(_Model):
     gsbench: str
     native_build: str
     """Hash of the native library's sources and compiler."""
+    commit: str | None = None
+    """Git commit of gsbench's sources, with "-dirty" where files differed from it; null for installed releases."""
 
 
 class ErrorInfo(_Model):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,13 +21,17 @@ from gsbench import registry
 from gsbench.artifact import ArtifactWriter, inspect_artifact, open_artifact
 from gsbench.bench.model_files import save_state
 from gsbench.bench.settings import build_config, resolve_config
-from gsbench.errors import SceneError
+from gsbench.errors import GsbenchError, SceneError
 from gsbench.hooks import load_plugins, method_class, method_origin
 from gsbench.methods import Context, Method, MethodSpec, Model, Renderable
-from gsbench.scenes import Scene, View
+from gsbench.native.watch import OpenWatch
+from gsbench.scenes import Scene, SceneOptions, SceneRef, View, load_scene
 from gsbench.splats import Camera, Splats
 from gsbench.testing.child import repeatable
 from gsbench.testing.damage import Damage
+from gsbench.testing.interruption import Interrupted, Interruption
+from gsbench.testing.samples import write_scene
+from gsbench.training.checkpoint import Checkpoints, NoCheckpoints
 
 #: What a decoder of a tiny artifact may take, in bytes, beyond what the process has after its imports.
 _EXTRA_MEMORY: Final = 2 << 30
@@ -39,10 +44,12 @@ class Case:
         method: its name.
         settings: overrides of its Config, on top of the default rate point.
         iterations: training steps.
-        scene: the scene, with its held-out views.
+        scene: the scene, with its held-out views. One that is not on disk is written to `folder`, so that methods find
+            what they find in a run: files.
         base: Gaussians for methods that have a base.
         folder: an empty folder for everything that is written.
         timeout: seconds that a fresh process may take.
+        scene_folder: where the scene's files are, if it is on disk.
     """
 
     def __init__(
@@ -54,17 +61,63 @@ class Case:
         base: Splats | None,
         folder: Path,
         timeout: float,
+        scene_folder: Path | None = None,
     ) -> None:
         self.method = method
         self.settings = settings
         self.iterations = iterations
-        self.scene = scene
         self.base = base
         self.folder = folder
         self.timeout = timeout
-        #: Held-out photographs that were asked for while the method was trained, by name.
-        self.touched: list[str] = []
         self._count = 0
+        self._doing = ""
+        self._touched: dict[str, set[str]] = {}
+        self.scene, self._scene_folder = scene, scene_folder
+        if scene_folder is None:
+            self._write_scene()
+
+    def _write_scene(self) -> None:
+        """Let the scene be one on disk, if it is the same then (masks and other splits are not written)."""
+        folder = self.new_folder("scene") / self.scene.name
+        with contextlib.suppress(GsbenchError, OSError, ValueError):
+            write_scene(self.scene, folder)
+            loaded = load_scene(SceneRef("path", self.scene.name, folder), SceneOptions(protocol=self.scene.protocol))
+            if [_stem(view) for view in loaded.test] == [_stem(view) for view in self.scene.test]:
+                self.scene, self._scene_folder = loaded, folder
+
+    def touched(self, what: str) -> list[str]:
+        """Held-out photographs that were opened during "fit" or "encode", by name."""
+        return sorted(self._touched.get(what, ()))
+
+    @cached_property
+    def held_out_files(self) -> dict[str, Path]:
+        """The files of held-out photographs, by name of the view; empty if the scene is not on disk."""
+        if self._scene_folder is None:
+            return {}
+        by_name: dict[str, Path] = {}
+        for path in self._scene_folder.rglob("*"):
+            if path.is_file():
+                relative = path.relative_to(self._scene_folder)
+                # The name of a view is that of its file in the folder of photos, with or without its ending.
+                for start in range(len(relative.parts)):
+                    name = Path(*relative.parts[start:])
+                    by_name.setdefault(name.as_posix(), path)
+                    by_name.setdefault(name.with_suffix("").as_posix(), path)
+        return {view.name: by_name[view.name] for view in self.scene.test if view.name in by_name}
+
+    @contextlib.contextmanager
+    def _watched(self, what: str) -> Iterator[None]:
+        """Note which held-out photographs are opened, through the scene or as files, by whatever process."""
+        names = {path: name for name, path in self.held_out_files.items()}
+        seen = self._touched.setdefault(what, set())
+        before, self._doing = self._doing, what
+        watch = OpenWatch(names)
+        try:
+            with watch:
+                yield
+        finally:
+            self._doing = before
+            seen.update(names[path] for path in watch.opened)
 
     @cached_property
     def spec(self) -> MethodSpec:
@@ -96,7 +149,7 @@ class Case:
         path.mkdir(parents=True)
         return path
 
-    def context(self, *, base: Splats | None = None) -> Context:
+    def context(self, *, base: Splats | None = None, checkpoint: Checkpoints | None = None) -> Context:
         """A context with a new working directory; decoding has no `base`."""
         return Context(
             device=torch.device("cpu"),
@@ -105,6 +158,7 @@ class Case:
             workdir=self.new_folder("work"),
             iterations=self.iterations,
             base=base,
+            checkpoint=checkpoint if checkpoint is not None else NoCheckpoints(),
         )
 
     @cached_property
@@ -114,7 +168,7 @@ class Case:
 
     def _guarded(self, view: View) -> View:
         def load() -> npt.NDArray[np.uint8]:
-            self.touched.append(view.name)
+            self._touched.setdefault(self._doing, set()).add(view.name)
             raise SceneError(f"the image of held-out view {view.name!r} is not available here")
 
         return replace(view, load_image=load)
@@ -129,10 +183,45 @@ class Case:
     @cached_property
     def _fitted(self) -> Model | Exception:
         try:
-            with repeatable(0):
-                return self.cls().fit(self.guarded_scene, self.config, self.context(base=self._base))
+            return self.fit_again(self._offered)
         except Exception as error:
             return error
+
+    @cached_property
+    def _offered(self) -> Interruption:
+        """What the method offered to checkpoints while it was trained without interruption."""
+        return Interruption(self.new_folder("unused"), half_of=None)
+
+    def fit_again(self, checkpoint: Checkpoints | None = None) -> Model:
+        """The method trained on the scene, in this process."""
+        context = self.context(base=self._base, checkpoint=checkpoint)
+        with repeatable(0), self._watched("fit"):
+            return self.cls().fit(self.guarded_scene, self.config, context)
+
+    @cached_property
+    def resumed(self) -> tuple[Model, int, int] | None:
+        """The method trained with an interruption in the middle: the model, after which step, and of how many steps.
+        None if it keeps no checkpoints.
+        """
+        _ = self.model
+        total = self._offered.total
+        if total < 2:
+            return None
+        folder = self.new_folder("checkpoints")
+        second = Interruption(folder, half_of=total)
+        try:
+            self.fit_again(second)
+        except Interrupted:
+            pass
+        else:
+            raise AssertionError("fit goes on after context.checkpoint raised an exception that ends the process")
+        third = Interruption(folder, half_of=None)
+        model = self.fit_again(third)
+        assert third.resumed_at == second.stopped_at, (
+            f"fit offers its state to context.checkpoint, but went on at step {third.resumed_at} and not at "
+            f"{second.stopped_at}: it does not call context.checkpoint.resume, or its `load` raised"
+        )
+        return model, second.stopped_at, total
 
     @property
     def _base(self) -> Splats | None:
@@ -156,7 +245,8 @@ class Case:
     def encode_here(self, model: Model) -> bytes:
         """`model` encoded in this process."""
         path = self.new_folder("encoded") / f"artifact{self.spec.suffix}"
-        with repeatable(0), ArtifactWriter(path, self.method, self.version) as out:
+        watched = self._watched("encode")
+        with repeatable(0), watched, ArtifactWriter(path, self.method, self.version) as out:
             self.cls().encode(model, self.config, out, self.context(base=self._base))
         return path.read_bytes()
 
@@ -185,8 +275,14 @@ class Case:
             "config": self.config_json,
             "artifact": str(path),
         }
-        self.run_child("encode", request, threads=threads, variables={"PYTHONHASHSEED": str(hash_seed)})
+        with self._watched("encode"):
+            self.run_child("encode", request, threads=threads, variables={"PYTHONHASHSEED": str(hash_seed)})
         return path
+
+    @staticmethod
+    def json_bytes(value: Any) -> int:
+        """How many bytes a value takes in a header."""
+        return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
     @cached_property
     def parts(self) -> list[tuple[str, int]]:
@@ -276,3 +372,7 @@ class Case:
             doing = f" (an artifact {during[len(reports)]})" if len(reports) < len(during) else ""
             raise AssertionError(f"the process that was to {verb}{doing} {how}\n{output[-4000:]}".rstrip())
         return reports
+
+
+def _stem(view: View) -> str:
+    return Path(view.name).stem

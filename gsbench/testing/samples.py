@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +111,51 @@ def tiny_scene(views: int = 10, width: int = 32, height: int = 24, *, points: in
         points=cloud,
         hash=digest.hexdigest(),
     )
+
+
+def write_scene(scene: Scene, folder: Path) -> Path:
+    """Write a scene as photos and a COLMAP model, as a user would have it: ``path:FOLDER`` loads it.
+
+    Args:
+        scene: its photographs are written as PNG, so nothing of them is lost.
+        folder: must not exist yet.
+
+    Returns:
+        The folder.
+    """
+    from PIL import Image
+
+    from gsbench.scenes.colmap import ColmapCamera, ColmapImage, ColmapModel, write_model
+
+    (folder / "images").mkdir(parents=True)
+    cameras, images = {}, {}
+    for index, view in enumerate(sorted([*scene.train, *scene.test], key=lambda v: v.name), start=1):
+        name = view.name if Path(view.name).suffix == ".png" else f"{view.name}.png"
+        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(view.pixels.numpy()).save(folder / "images" / name)
+        fx, fy, cx, cy = (float(view.K[i, j]) for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+        cameras[index] = ColmapCamera(index, "PINHOLE", view.width, view.height, fx, fy, cx, cy)
+        turn = _quaternion(view.viewmat[:3, :3].double().numpy())
+        tx, ty, tz = (float(v) for v in view.viewmat[:3, 3])
+        images[index] = ColmapImage(index, turn, (tx, ty, tz), index, name)
+    model = ColmapModel(cameras, images, scene.points.xyz.double().numpy(), scene.points.rgb.numpy())
+    write_model(folder / "sparse" / "0", model)
+    return folder
+
+
+def _quaternion(rotation: Array) -> tuple[float, float, float, float]:
+    """The unit quaternion (w, x, y, z) of a rotation matrix: the eigenvector of Bar-Itzhack's symmetric 4x4 matrix."""
+    r = rotation
+    upper = np.array(
+        [
+            [r[0, 0] + r[1, 1] + r[2, 2], 0.0, 0.0, 0.0],
+            [r[2, 1] - r[1, 2], r[0, 0] - r[1, 1] - r[2, 2], 0.0, 0.0],
+            [r[0, 2] - r[2, 0], r[1, 0] + r[0, 1], r[1, 1] - r[0, 0] - r[2, 2], 0.0],
+            [r[1, 0] - r[0, 1], r[2, 0] + r[0, 2], r[2, 1] + r[1, 2], r[2, 2] - r[0, 0] - r[1, 1]],
+        ]
+    )
+    w, x, y, z = (float(v) for v in np.linalg.eigh(upper / 3.0)[1][:, 3])  # eigh reads the lower triangle
+    return w, x, y, z
 
 
 def _photograph(camera: Camera) -> View:

@@ -118,3 +118,26 @@ def test_control_groups_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
         f"{root}/a",
         root,
     ]
+
+
+def test_the_commit_is_that_of_a_checkout_and_says_what_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=n", "-c", "user.email=e"]
+        done = subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    source = tmp_path / "gsbench" / "bench" / "environment.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("first\n")
+    monkeypatch.setattr(environment, "__file__", str(source))
+    found = environment.source_commit.__wrapped__
+    assert found() is None, "not a checkout"
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    head = git("rev-parse", "HEAD")
+    assert found() == head
+    source.write_text("second\n")
+    assert found() == f"{head}-dirty"

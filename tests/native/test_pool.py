@@ -9,43 +9,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gsbench.native._pool import Lease, Pool, _size_class, empty_result
+from gsbench.native._pool import Lease, Pool, Result, _size_class, empty_result
 
 
 def test_buffers_come_back() -> None:
     pool = Pool()
     with Lease(pool) as lease:
-        first = lease.empty(1000, 1000)
-        assert first.shape == (1000, 1000)
-        assert first.dtype == torch.float32
-        address = first.data_ptr()
+        address = lease.scratch(1_000_000)
+        assert address % 64 == 0
     with Lease(pool) as lease:
-        assert lease.empty(990_000, dtype=torch.int32).data_ptr() == address
-        assert lease.empty(990_000, dtype=torch.int32).data_ptr() != address  # the first is taken
+        assert lease.scratch(495_000, itemsize=8) == address
+        assert lease.scratch(495_000, itemsize=8) != address  # the first is taken
 
 
 def test_a_dropped_lease_returns_its_buffers() -> None:
     pool = Pool()
     lease = Lease(pool)
-    address = lease.empty(1 << 20).data_ptr()
+    address = lease.scratch(1 << 20)
     del lease
-    assert Lease(pool).empty(1 << 20).data_ptr() == address
+    assert Lease(pool).scratch(1 << 20) == address
 
 
 def test_a_small_request_does_not_take_a_huge_buffer() -> None:
     pool = Pool()
     with Lease(pool) as lease:
-        huge = lease.empty(1 << 24).data_ptr()
-    assert Lease(pool).empty(1 << 18).data_ptr() != huge
+        huge = lease.scratch(1 << 24)
+    assert Lease(pool).scratch(1 << 18) != huge
 
 
 def test_what_nobody_takes_is_given_up() -> None:
     pool = Pool()
     with Lease(pool) as lease:
-        lease.empty(1 << 22)
+        lease.scratch(1 << 22)
     for _ in range(1100):
         with Lease(pool) as lease:
-            lease.empty(1 << 15)
+            lease.scratch(1 << 15)
     assert max(pool._free) < 1 << 20
 
 
@@ -54,13 +52,23 @@ def test_the_pool_does_not_grow_over_equal_calls() -> None:
     for _ in range(50):
         with Lease(pool) as lease:
             for size in (1 << 16, 1 << 17, 1 << 18):
-                lease.empty(size)
+                lease.scratch(size)
     assert [len(buffers) for buffers in pool._free.values()] == [1, 1, 1]
 
 
 def test_empty_requests() -> None:
     with Lease(Pool()) as lease:
-        assert lease.empty(0, 16).shape == (0, 16)
+        lease.scratch(0)
+    assert empty_result(0, 16).shape == (0, 16)
+
+
+def test_a_result_takes_its_shape_when_it_is_filled() -> None:
+    for capacity, rows in ((100_000, 3), (100_000, 100_000), (4, 2)):
+        result = Result(capacity * 2, torch.int64, Pool())
+        tensor = result.tensor(rows, 2)
+        assert tensor.shape == (rows, 2)
+        assert tensor.dtype == torch.int64
+        assert tensor.data_ptr() == result.address
 
 
 def test_a_result_gives_its_memory_back_with_its_last_tensor() -> None:

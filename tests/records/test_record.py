@@ -75,6 +75,7 @@ def full(**changes: Any) -> dict[str, Any]:
             "python": "3.11.4",
             "gsbench": "0.1.0",
             "native_build": "23" * 8,
+            "commit": "45" * 20,
         },
         isolation="namespaces",
     )

@@ -43,7 +43,7 @@ BAD: dict[str, tuple[str, str]] = {
     "sidefile": ("decodes_in_a_sealed_process", "does not decode in a sealed process"),
     "remembers": ("decodes_in_a_sealed_process", "a sealed process renders another image"),
     "extra": ("the_size_is_the_size_of_the_one_file", r"other files beside the artifact: .*codebook\.bin"),
-    "peeks": ("no_held_out_image_is_touched", "opened held-out images: view_000, view_008"),
+    "peeks": ("no_held_out_image_is_touched", r"opened held-out images: view_000\S*, view_008"),
     "lossystate": ("the_state_is_the_whole_model", "restored from its state encodes to other bytes"),
     "consumesmodel": ("encoding_leaves_the_model_as_it_was", "changes the model"),
     "valueerrornative": ("truncated_artifacts_are_refused", r"cut off at byte \d+ .* raises ValueError"),

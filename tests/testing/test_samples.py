@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,3 +100,18 @@ def test_each_photograph_is_a_copy() -> None:
     first = view.load_image()
     first[:] = 0
     assert np.any(view.load_image() != 0)
+
+
+def test_a_scene_that_was_written_loads_again(tmp_path: Path) -> None:
+    from gsbench.scenes import SceneOptions, SceneRef, load_scene
+    from gsbench.testing.samples import write_scene
+
+    scene = tiny_scene()
+    again = load_scene(SceneRef("path", "tiny", write_scene(scene, tmp_path / "tiny")), SceneOptions())
+    assert [v.name.removesuffix(".png") for v in again.test] == [v.name for v in scene.test]
+    for view, other in zip([*scene.train, *scene.test], [*again.train, *again.test], strict=True):
+        assert torch.equal(view.pixels, other.pixels)
+        torch.testing.assert_close(view.viewmat, other.viewmat, atol=1e-6, rtol=0)
+        assert torch.equal(view.K, other.K)
+    assert torch.equal(scene.points.rgb, again.points.rgb)
+    assert len(again.files) == 10 + 3

@@ -121,6 +121,8 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "gsb_cuda_raster_blend_backward": _RASTER_STAGE,
     "gsb_cuda_raster_project_backward": _RASTER_STAGE,
     "gsb_cuda_raster_fisher": _RASTER_STAGE,
+    "gsb_cuda_raster_normals_forward": (c_int32, (*_RASTER_STAGE[1], c_void_p)),
+    "gsb_cuda_raster_normals_backward": (c_int32, (*_RASTER_STAGE[1], c_void_p)),
     "gsb_cuda_raster_visible": (c_int32, (*_RASTER_STAGE[1], c_void_p)),
     # Training
     "gsb_cuda_image_loss_bytes": (c_int32, (c_int64, c_int64, c_int32, POINTER(c_int64))),

@@ -334,6 +334,24 @@ class CudaRasterizer:
         self._call("fisher", {"fisher": result, **scratch}, fields)
         return result
 
+    def normals(self, inputs: InputTensors) -> Tensor:
+        """Normals [S, 3] of the visible Gaussians, as `Rasterizer.normals`.
+
+        Raises:
+            ValueError: if the inputs have covars.
+        """
+        result = self._empty(self._slots, 3)
+        self._call("normals_forward", {}, self._inputs(inputs), result.data_ptr())
+        return result
+
+    def normals_backward(self, inputs: InputTensors, grad_normals: Tensor) -> Tensor:
+        """The gradient of quats [N, 4] from that of `normals` [S, 3]."""
+        result = self._empty(self._gaussians, 4)
+        shape = (self._slots, 3)
+        grad = pointer("gradient of normals", grad_normals, torch.float32, shape, self._library.device_type)
+        self._call("normals_backward", {"grad_quats": result}, self._inputs(inputs), grad)
+        return result
+
 
 def visible(
     means: Tensor,

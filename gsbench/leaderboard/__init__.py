@@ -1,0 +1,1 @@
+"""Records to leaderboards: loading, aggregation, BD-rates, exports, the site."""
