@@ -52,27 +52,26 @@ typedef struct gsb_cuda_raster_buffers {
   int64_t pairs;                /* P, below 2^32 */
   void* workspace;
   int64_t workspace_bytes;
-  /* Inputs. */
-  const float* means;           /* [G, 3] */
-  const float* quats;           /* [G, 4] or null */
-  const float* scales;          /* [G, 3] or null */
-  const float* covars;          /* [G, 3, 3] or null; if given, quats and scales are not read */
-  const float* opacities;       /* [G] */
-  const float* colors;          /* SH [(C,) G, K, 3], or direct [(C,) G, 3]; null: none are evaluated */
-  const float* viewmats;        /* [C, 4, 4] */
-  const float* intrinsics;      /* [C, 3, 3] */
-  const float* features;        /* [S, channels], if channels is not 0 */
-  const float* backgrounds;     /* [C, channels or 3] or null */
-  const uint8_t* masks;         /* [C, H, W] or null; nothing is drawn where 0 */
-  /* Per projection. */
-  float* means2d;               /* [S, 2] */
-  float* depths;                /* [S] */
-  float* conics;                /* [S, 3] */
-  float* slot_colors;           /* [S, 3] or null */
-  float* slot_opacities;        /* [S] */
-  int32_t* radii;               /* [S, 2] */
-  int64_t* camera_ids;          /* [R], packed only */
-  int64_t* gaussian_ids;        /* [R], packed only */
+  /* Inputs and per-projection arrays, as for the CPU. */
+  const float* means;
+  const float* quats;
+  const float* scales;
+  const float* covars;
+  const float* opacities;
+  const float* colors;
+  const float* viewmats;
+  const float* intrinsics;
+  const float* features;
+  const float* backgrounds;
+  const uint8_t* masks;
+  float* means2d;
+  float* depths;
+  float* conics;
+  float* slot_colors;
+  float* slot_opacities;
+  int32_t* radii;
+  int64_t* camera_ids;
+  int64_t* gaussian_ids;
   /* Between the stages. */
   float* cameras;               /* [C, 32] */
   gsb_screen_record* records;   /* [I]; those of invisible combinations are not written */

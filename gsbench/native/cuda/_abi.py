@@ -11,6 +11,11 @@ from gsbench.native._abi import AnchorBuffers, DenseLayer, GaussianTables, Raste
 ABI_VERSION: Final = 1
 
 
+def _pointers(names: str) -> list[tuple[str, Any]]:
+    """Fields that are pointers."""
+    return [(name, c_void_p) for name in names.split()]
+
+
 class Queue(_Struct):
     """``gsb_cuda_queue``."""
 
@@ -25,70 +30,18 @@ class RasterBuffers(_Struct):
         ("row_floats", c_int32),
         ("visible", c_int64),
         ("pairs", c_int64),
-        ("workspace", c_void_p),
+        *_pointers("workspace"),
         ("workspace_bytes", c_int64),
-        ("means", c_void_p),
-        ("quats", c_void_p),
-        ("scales", c_void_p),
-        ("covars", c_void_p),
-        ("opacities", c_void_p),
-        ("colors", c_void_p),
-        ("viewmats", c_void_p),
-        ("intrinsics", c_void_p),
-        ("features", c_void_p),
-        ("backgrounds", c_void_p),
-        ("masks", c_void_p),
-        ("means2d", c_void_p),
-        ("depths", c_void_p),
-        ("conics", c_void_p),
-        ("slot_colors", c_void_p),
-        ("slot_opacities", c_void_p),
-        ("radii", c_void_p),
-        ("camera_ids", c_void_p),
-        ("gaussian_ids", c_void_p),
-        ("cameras", c_void_p),
-        ("records", c_void_p),
-        ("tile_counts", c_void_p),
-        ("ranks", c_void_p),
-        ("totals", c_void_p),
-        ("depth_keys", c_void_p),
-        ("order", c_void_p),
-        ("pair_begins", c_void_p),
-        ("tile_keys", c_void_p),
-        ("tile_entries", c_void_p),
-        ("tile_starts", c_void_p),
-        ("last_entries", c_void_p),
-        ("transmittances", c_void_p),
-        ("depth_sums", c_void_p),
-        ("image", c_void_p),
-        ("alpha", c_void_p),
-        ("distortion", c_void_p),
-        ("median_slots", c_void_p),
-        ("hits", c_void_p),
-        ("weight", c_void_p),
-        ("opacity_transmittance", c_void_p),
-        ("max_weight", c_void_p),
-        ("dominant", c_void_p),
-        ("fisher", c_void_p),
-        ("grad_image", c_void_p),
-        ("grad_alpha", c_void_p),
-        ("grad_distortion", c_void_p),
-        ("rows", c_void_p),
-        ("row_sums", c_void_p),
-        ("grad_means2d", c_void_p),
-        ("grad_means2d_abs", c_void_p),
-        ("grad_conics", c_void_p),
-        ("grad_slot_colors", c_void_p),
-        ("grad_slot_opacities", c_void_p),
-        ("grad_depths", c_void_p),
-        ("grad_means", c_void_p),
-        ("grad_quats", c_void_p),
-        ("grad_scales", c_void_p),
-        ("grad_covars", c_void_p),
-        ("grad_opacities", c_void_p),
-        ("grad_colors", c_void_p),
-        ("grad_viewmats", c_void_p),
-        ("camera_rows", c_void_p),
+        *_pointers(
+            "means quats scales covars opacities colors viewmats intrinsics features backgrounds masks "
+            "means2d depths conics slot_colors slot_opacities radii camera_ids gaussian_ids cameras records "
+            "tile_counts ranks totals depth_keys order pair_begins tile_keys tile_entries tile_starts "
+            "last_entries transmittances depth_sums image alpha distortion median_slots hits weight "
+            "opacity_transmittance max_weight dominant fisher grad_image grad_alpha grad_distortion rows "
+            "row_sums grad_means2d grad_means2d_abs grad_conics grad_slot_colors grad_slot_opacities "
+            "grad_depths grad_means grad_quats grad_scales grad_covars grad_opacities grad_colors "
+            "grad_viewmats camera_rows"
+        ),
     ]
 
 

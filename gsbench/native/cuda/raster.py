@@ -17,13 +17,20 @@ from gsbench.native.raster import (
     STATISTICS,
     Blended,
     Canvas,
+    ImageGradients,
     InputGradients,
     InputTensors,
     Projected,
     RasterSettings,
     SlotGradients,
+    canvas_pointers,
+    empty_input_gradients,
+    empty_slot_gradients,
+    input_gradient_addresses,
     input_pointers,
     raster_options,
+    slot_gradient_addresses,
+    slot_gradient_pointers,
 )
 
 #: Floats of a camera, of a row of sums, and of a row of statistics.
@@ -175,16 +182,8 @@ class CudaRasterizer:
         )
 
     def _canvas_pointers(self, canvas: Canvas) -> dict[str, int]:
-        c, channels, device = self._cameras, self._options.channels or 3, self._library.device_type
-        fields = {}
-        if canvas.features is not None:
-            fields["features"] = pointer("features", canvas.features, torch.float32, (self._slots, channels), device)
-        if canvas.backgrounds is not None:
-            fields["backgrounds"] = pointer("backgrounds", canvas.backgrounds, torch.float32, (c, channels), device)
-        if canvas.masks is not None:
-            shape = (c, self._settings.height, self._settings.width)
-            fields["masks"] = pointer("masks", canvas.masks, torch.uint8, shape, device)
-        return fields
+        channels, device = self._options.channels or 3, self._library.device_type
+        return canvas_pointers(canvas, self._slots, self._cameras, channels, self._settings, device)
 
     def blend(self, canvas: Canvas, *, statistics: bool = False, surface: bool = False) -> Blended:
         """Draw. `surface` asks for distortion and median_slots."""
@@ -236,42 +235,18 @@ class CudaRasterizer:
         """Gradients of the per-projection arrays; that of depths only with `grad_distortion`, and the absolute sums
         only if asked for.
         """
-        c, width, height, s = self._cameras, self._settings.width, self._settings.height, self._slots
-        channels, f32, device = self._options.channels or 3, torch.float32, self._library.device_type
-        grads = {
-            "grad_means2d": self._empty(s, 2),
-            "grad_conics": self._empty(s, 3),
-            "grad_slot_colors": self._empty(s, channels),
-            "grad_slot_opacities": self._empty(s),
-        }
-        if absolute:
-            grads["grad_means2d_abs"] = self._empty(s, 2)
-        fields = self._canvas_pointers(canvas)
-        fields["grad_image"] = pointer("gradient of the image", grad_image, f32, (c, height, width, channels), device)
-        if grad_alpha is not None:
-            fields["grad_alpha"] = pointer("gradient of alpha", grad_alpha, f32, (c, height, width, 1), device)
-        if grad_distortion is not None:
-            shape = (c, height, width, 1)
-            fields["grad_distortion"] = pointer("gradient of distortion", grad_distortion, f32, shape, device)
-            grads["grad_depths"] = self._empty(s)
-        floats = ctypes.c_int32()
+        channels, with_distortion = self._options.channels or 3, grad_distortion is not None
+        outer = ImageGradients(grad_image, grad_alpha, grad_distortion)
+        fields = outer.pointers(self._cameras, channels, self._settings, self._library.device_type)
+        fields |= self._canvas_pointers(canvas)
+        grads = empty_slot_gradients(self._slots, channels, absolute, with_distortion, self._empty)
+        floats, options = ctypes.c_int32(), ctypes.byref(self._options)
         self._library.call(
-            "gsb_cuda_raster_row_floats",
-            ctypes.byref(self._options),
-            int(absolute),
-            int(grad_distortion is not None),
-            ctypes.byref(floats),
+            "gsb_cuda_raster_row_floats", options, int(absolute), int(with_distortion), ctypes.byref(floats)
         )
         scratch, sizes = self._rows(floats.value)
-        self._call("blend_backward", {**grads, **scratch}, {**fields, **sizes})
-        return SlotGradients(
-            grads["grad_means2d"],
-            grads["grad_conics"],
-            grads["grad_slot_colors"],
-            grads["grad_slot_opacities"],
-            grads.get("grad_depths"),
-            grads.get("grad_means2d_abs"),
-        )
+        self._call("blend_backward", scratch, {**fields, **slot_gradient_addresses(grads), **sizes})
+        return grads
 
     def project_backward(
         self, inputs: InputTensors, slots: SlotGradients, *, viewmats: bool = False, separate_cameras: bool = False
@@ -279,48 +254,23 @@ class CudaRasterizer:
         """Gradients of the inputs; of viewmats only if asked for. `slots.features` are those of the projection's
         colors [S, 3], or None.
         """
-        s, f32, c, device = self._slots, torch.float32, self._cameras, self._library.device_type
-        per_camera = (c,) if separate_cameras else ()
-
-        def like(tensor: Tensor | None, apart: bool = True) -> Tensor | None:
-            return None if tensor is None else self._empty(*(per_camera if apart else ()), *tensor.shape)
-
-        colors = inputs.colors if slots.features is not None else None
-        with_covars = inputs.covars is not None
-        grads = {
-            "grad_means": like(inputs.means),
-            "grad_quats": None if with_covars else like(inputs.quats),
-            "grad_scales": None if with_covars else like(inputs.scales),
-            "grad_covars": like(inputs.covars),
-            "grad_opacities": like(inputs.opacities),
-            "grad_colors": like(colors, apart=not self._options.colors_per_camera),
-            "grad_viewmats": self._empty(c, 4, 4) if viewmats else None,
-        }
-        fields = self._inputs(inputs)
-        fields["grad_means2d"] = pointer("gradient of means2d", slots.means2d, f32, (s, 2), device)
-        fields["grad_conics"] = pointer("gradient of conics", slots.conics, f32, (s, 3), device)
-        fields["grad_slot_opacities"] = pointer("gradient of opacities", slots.opacities, f32, (s,), device)
-        if slots.features is not None:
-            fields["grad_slot_colors"] = pointer("gradient of colors", slots.features, f32, (s, 3), device)
-        if slots.depths is not None:
-            fields["grad_depths"] = pointer("gradient of depths", slots.depths, f32, (s,), device)
-        scratch = {}
-        if viewmats:
-            scratch["camera_rows"] = self._empty(c, -(-self._gaussians // _CAMERA_CHUNK), 12)
-        self._options.separate_cameras = int(separate_cameras)
-        self._call("project_backward", {**grads, **scratch}, fields)
-        means, opacities = grads["grad_means"], grads["grad_opacities"]
-        assert means is not None
-        assert opacities is not None
-        return InputGradients(
-            means,
-            grads["grad_quats"],
-            grads["grad_scales"],
-            grads["grad_covars"],
-            opacities,
-            grads["grad_colors"],
-            grads["grad_viewmats"],
+        separate = self._cameras if separate_cameras else 0
+        per_camera, with_colors = bool(self._options.colors_per_camera), slots.features is not None
+        grads = empty_input_gradients(
+            inputs,
+            colors=with_colors,
+            shared_colors=not per_camera,
+            viewmats=viewmats,
+            apart=separate,
+            empty=self._empty,
         )
+        scratch: dict[str, Tensor] = {}
+        if viewmats:
+            scratch["camera_rows"] = self._empty(self._cameras, -(-self._gaussians // _CAMERA_CHUNK), 12)
+        fields = slot_gradient_pointers(slots, self._slots, self._library.device_type)
+        self._options.separate_cameras = int(separate_cameras)
+        self._call("project_backward", scratch, {**self._inputs(inputs), **fields, **input_gradient_addresses(grads)})
+        return grads
 
     def fisher(self, inputs: InputTensors, canvas: Canvas) -> Tensor:
         """Fisher information of position and scale, float32 [S, 21], as `Rasterizer.fisher`.
