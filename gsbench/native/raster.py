@@ -254,10 +254,10 @@ def slot_gradient_pointers(grads: SlotGradients, slots: int, device: str = "cpu"
 
 
 def empty_input_gradients(
-    inputs: InputTensors, *, colors: bool, shared_colors: bool, viewmats: bool, apart: int, empty: Empty
+    inputs: InputTensors, *, colors: bool, shared_colors: bool, viewmats: bool, apart: int | None, empty: Empty
 ) -> InputGradients:
-    """Room for what `project_backward` finds, with a leading `apart` if that is not 0 (not for colors per camera)."""
-    leading = (apart,) if apart else ()
+    """Room for what `project_backward` finds, with a leading `apart` unless that is None (colors per camera have one)."""
+    leading = () if apart is None else (apart,)
     shapes = {name: tensor for name, tensor in inputs._asdict().items() if tensor is not None and name != "Ks"}
     if inputs.covars is not None:
         shapes = {name: tensor for name, tensor in shapes.items() if name not in ("quats", "scales")}
@@ -469,7 +469,7 @@ class Rasterizer:
             colors=slots.features is not None,
             shared_colors=not self._options.colors_per_camera,
             viewmats=viewmats,
-            apart=self._cameras if separate_cameras else 0,
+            apart=self._cameras if separate_cameras else None,
             empty=empty_result,
         )
         fields = {**input_pointers(inputs), **input_gradient_addresses(grads)}

@@ -254,7 +254,7 @@ class CudaRasterizer:
         """Gradients of the inputs; of viewmats only if asked for. `slots.features` are those of the projection's
         colors [S, 3], or None.
         """
-        separate = self._cameras if separate_cameras else 0
+        separate = self._cameras if separate_cameras else None
         per_camera, with_colors = bool(self._options.colors_per_camera), slots.features is not None
         grads = empty_input_gradients(
             inputs,
