@@ -256,7 +256,7 @@ def slot_gradient_pointers(grads: SlotGradients, slots: int, device: str = "cpu"
 def empty_input_gradients(
     inputs: InputTensors, *, colors: bool, shared_colors: bool, viewmats: bool, apart: int | None, empty: Empty
 ) -> InputGradients:
-    """Room for what `project_backward` finds, with a leading `apart` unless that is None (colors per camera have one)."""
+    """Room for what `project_backward` finds, with a leading `apart` unless it is None (colors per camera have one)."""
     leading = () if apart is None else (apart,)
     shapes = {name: tensor for name, tensor in inputs._asdict().items() if tensor is not None and name != "Ks"}
     if inputs.covars is not None:
