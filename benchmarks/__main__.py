@@ -28,7 +28,7 @@ from benchmarks.table import Settings, Table, available_isas, machine
 from gsbench.bench.memory import usable_cores
 
 #: Modules with a function `tables(settings)` that measures and yields `Table`s.
-MODULES = ("rasterizer", "training", "neighbors", "evaluation", "coders")
+MODULES = ("rasterizer", "training", "neighbors", "evaluation", "coders", "anchors")
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -1,29 +1,32 @@
-"""Training iterations per second of hac at 5,000 and 12,000 visible anchors, with all terms of the loss.
-
-    python benchmarks/anchors.py [--method hac++] [--threads 2] [--visible 5000 12000]
-
-The scene is made on the spot: a textured ball of anchors that every camera sees whole, at 304x540 pixels. What is
-measured are whole steps of the trainer: render, loss with rate, backward pass, statistics and optimizer.
-"""
+"""Anchor methods: training steps with all terms of the loss, and how long files take to write and to read."""
 
 from __future__ import annotations
 
-import argparse
-import math
-import os
+import tempfile
 import time
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from gsbench import PointCloud, Scene, Trainer, View
+from benchmarks.table import Settings, Table, installed
+from gsbench import ArtifactReader, ArtifactWriter, Context, PointCloud, Scene, Trainer, View
 from gsbench.hooks import load_plugins, method_class
 from gsbench.protocols import GS1600
 from gsbench.testing import orbit_cameras
 
 WIDTH, HEIGHT = 304, 540
+METHODS = ("hac", "hac++")
+
+
+def tables(settings: Settings) -> Iterator[Table]:
+    if not installed(["gsbench_hac"]):
+        return
+    load_plugins()
+    yield steps(settings)
+    yield files(settings)
 
 
 def made_scene(points: int) -> Scene:
@@ -42,45 +45,92 @@ def made_scene(points: int) -> Scene:
     return Scene("bench", "ball", GS1600, views, (), cloud, "")
 
 
-def steps_per_second(method: str, visible: int, threads: int, seconds: float) -> tuple[float, float, float]:
-    """Steps per second, CPU seconds per step, and Gaussians per view."""
+def steps(settings: Settings) -> Table:
+    table = Table(
+        "anchor_steps",
+        "Training steps of anchor methods",
+        f"Whole steps at {WIDTH}x{HEIGHT} with every term of the loss: prefilter, networks, hash grid, rasterizer, "
+        "rate of 5 % of the anchors, statistics, optimizer. All anchors are in view; most of their ten offsets live.",
+        ("method", "visible anchors", "Gaussians", "threads", "ms", "steps/s", "CPU ms"),
+    )
+    for method in METHODS:
+        for visible in (300,) if settings.quick else (5_000, 12_000):
+            for threads in settings.threads:
+                table.add(method, visible, *_time_steps(method, visible, threads, settings))
+    return table
+
+
+def _time_steps(method: str, visible: int, threads: int, settings: Settings) -> tuple[int, int, float, float, float]:
     cls = method_class(method)
-    config = cls.Config(voxel_size=1e-4)
-    opt = cls.optimization(config, None)
+    opt = cls.optimization(cls.Config(), None)
     # Everything is on from the fourth step, and nothing grows or goes.
     opt.noise_from_iter, opt.rate_from_iter, opt.stat_from_iter, opt.densify_from_iter = 1, 2, 0, opt.iterations
     model = cls.gaussian_model.construct(cls.model_params(voxel_size=1e-4))
     trainer = Trainer(model, made_scene(visible), opt, threads=threads)
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    for _ in range(10):
-        trainer.train_step()
-    result = model.render(trainer.cameras.views[0], torch.zeros(3), trainer.pipe)
-    assert abs(len(result.visible) - visible) < 0.02 * visible, len(result.visible)
-    steps, begin, cpu = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - begin < seconds:
-        trainer.train_step()
-        steps += 1
-    wall = time.perf_counter() - begin
-    return steps / wall, (time.process_time() - cpu) / steps, float(len(result.neural.rows))
+    try:
+        for _ in range(6):
+            trainer.train_step()
+        result = model.render(trainer.cameras.views[0], torch.zeros(3), trainer.pipe)
+        assert abs(len(result.visible) - visible) < 0.02 * visible, len(result.visible)
+        count, begin, cpu = 0, time.perf_counter(), time.process_time()
+        while count < 3 or (time.perf_counter() - begin < settings.seconds / 4 and not settings.quick):
+            trainer.train_step()
+            count += 1
+        seconds = (time.perf_counter() - begin) / count
+        used = (time.process_time() - cpu) / count
+    finally:
+        torch.set_num_threads(before)
+    return len(result.neural.rows), threads, 1e3 * seconds, 1 / seconds, 1e3 * used
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", default="hac")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--visible", type=int, nargs="+", default=[5000, 12000])
-    parser.add_argument("--seconds", type=float, default=10.0)
-    args = parser.parse_args()
-    load_plugins()
-    for visible in args.visible:
-        rate, cpu, gaussians = steps_per_second(args.method, visible, args.threads, args.seconds)
-        target = {5000: 20, 12000: 8}.get(visible)
-        wanted = "" if target is None or math.isnan(rate) else f" (target {target})"
-        print(
-            f"{args.method}: {visible:,} visible anchors, {gaussians:,.0f} Gaussians: {rate:.1f} steps/s{wanted}, "
-            f"{1e3 * cpu:.1f} ms of CPU per step on {args.threads} threads"
-        )
+def files(settings: Settings) -> Table:
+    table = Table(
+        "anchor_files",
+        "Files of anchor methods",
+        "From a model to its file and back, on one thread: quantization, choice of the integer networks, contexts and "
+        "entropy coding. Anchors lie on a sphere, with attributes drawn at random, so that bytes mean little.",
+        ("method", "anchors", "encode ms", "decode ms", "MB"),
+    )
+    for method in METHODS:
+        for anchors in (300,) if settings.quick else (10_000, 100_000, 1_000_000):
+            table.add(method, anchors, *_time_files(method, anchors))
+    return table
 
 
-if __name__ == "__main__":
-    main()
+def made_model(method: str, anchors: int) -> tuple[Any, Any]:
+    """A model of `anchors` anchors on a sphere, with random attributes, and its config."""
+    cls = method_class(method)
+    config = cls.Config()
+    g = torch.Generator().manual_seed(0)
+    xyz = torch.nn.functional.normalize(torch.randn(anchors, 3, generator=g))
+    gaussians = cls.gaussian_model.construct(cls.model_params(voxel_size=1e-4))
+    gaussians.create_from_points(PointCloud(xyz, torch.zeros(anchors, 3, dtype=torch.uint8)), 1.0)
+    with torch.no_grad():
+        gaussians._anchor_feat.copy_(torch.randn(gaussians._anchor_feat.shape, generator=g) * 2)
+        gaussians._offset.copy_(torch.randn(gaussians._offset.shape, generator=g) * 0.3)
+        gaussians._mask.copy_(torch.randn(gaussians._mask.shape, generator=g) * 6)
+    gaussians.freeze_box()
+    return cls.model_class(gaussians, cls.pipeline_params()), config
+
+
+def _time_files(method: str, anchors: int) -> tuple[float, float, float]:
+    cls = method_class(method)
+    model, config = made_model(method, anchors)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "file.gsb"
+            context = Context(torch.device("cpu"), 1, 0, Path(folder))
+            start = time.perf_counter()
+            with ArtifactWriter(path, method, "0") as out:
+                cls().encode(model, config, out, context)
+            written = time.perf_counter()
+            cls.decode(ArtifactReader(path), context)
+            read = time.perf_counter()
+            size = path.stat().st_size
+    finally:
+        torch.set_num_threads(before)
+    return 1e3 * (written - start), 1e3 * (read - written), size / 1e6

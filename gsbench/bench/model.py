@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -13,7 +14,7 @@ from gsbench.scenes import SceneOptions, SceneRef
 
 #: Number of the protocol between whoever starts a job and the process that runs it, and between a job and its sealed
 #: child, which may live in another environment. It changes whenever either side would misread the other.
-JOB_PROTOCOL: Final = 1
+JOB_PROTOCOL: Final = 2
 
 #: The stages of a job, in order.
 StageName = Literal["train", "encode", "decode", "render", "score"]
@@ -46,6 +47,10 @@ class RunRequest(_Model):
         decode_timeout: seconds after which a sealed decode is stopped, None for no limit.
         base: a model of the user's own, or a folder of them, for methods that have a base (`gsbench.bench.own_models`).
         checkpoint_every: training steps between checkpoints, 0 for none, None for one now and then.
+        timeout: seconds after which a job is stopped, None for no limit.
+        memory_limit: bytes of memory that a job may hold before it is stopped, None for no limit; what counts is told
+            by `gsbench.bench.limits.memory_of_job`.
+        envs: method -> the virtual environment (or interpreter) that its jobs run in (`gsbench.bench.elsewhere`).
     """
 
     methods: list[str]
@@ -70,6 +75,9 @@ class RunRequest(_Model):
     decode_timeout: float | None = Field(default=None, gt=0)
     base: Path | None = None
     checkpoint_every: int | None = Field(default=None, ge=0)
+    timeout: float | None = Field(default=None, gt=0)
+    memory_limit: int | None = Field(default=None, ge=1)
+    envs: dict[str, Path] = {}
 
 
 class OwnModel(_Model):
@@ -87,6 +95,25 @@ class OwnModel(_Model):
     sha256: str
 
 
+class Interpreter(_Model):
+    """A Python that jobs run under.
+
+    Fields:
+        python: the executable, absolute; links are not followed, because they decide what it imports.
+        prefix: its ``sys.prefix``, by which processes recognize their own.
+        import_path: its ``sys.path``, None for the one that it starts with.
+    """
+
+    python: Path
+    prefix: str
+    import_path: list[str] | None = None
+
+    @property
+    def here(self) -> bool:
+        """Whether this process runs under it."""
+        return self.prefix == sys.prefix
+
+
 class JobSpec(_Model):
     """One job: a method at a rate point on a scene with a seed. Complete for running in another process, or on
     another machine that sees the same results folder and scenes.
@@ -102,7 +129,8 @@ class JobSpec(_Model):
         device: "cpu", "cuda" or "cuda:N".
         threads: CPU threads; filled in by the engine.
         metrics: names, in order.
-        keep_frames, decode_timeout, checkpoint_every: see `RunRequest`.
+        keep_frames, decode_timeout, checkpoint_every, timeout, memory_limit: see `RunRequest`. The last two are for the
+            engine to enforce.
         out: the results folder, absolute.
         base: the job whose decoded artifact the method starts from.
         own_base: the user's own model that it starts from instead.
@@ -110,6 +138,7 @@ class JobSpec(_Model):
             them that must have succeeded.
         dependency: True if nobody asked for this job itself: it is the base of another.
         until: the last stage that is wanted. Only a job up to "score" has a record in the results folder.
+        interpreter: what the job runs under (``--env``); None for the one of whoever starts it.
         memory_bytes: rough estimate of what the job needs, by which an engine decides how many fit.
     """
 
@@ -135,6 +164,8 @@ class JobSpec(_Model):
     keep_frames: bool = False
     decode_timeout: float | None = None
     checkpoint_every: int | None = None
+    timeout: float | None = None
+    memory_limit: int | None = None
     out: Path
     base: JobSpec | None = None
     own_base: OwnModel | None = None
@@ -142,7 +173,13 @@ class JobSpec(_Model):
     requires: list[str] = []
     dependency: bool = False
     until: Literal["train", "score"] = "score"
+    interpreter: Interpreter | None = None
     memory_bytes: int = 0
+
+    @property
+    def here(self) -> bool:
+        """Whether the job belongs to the interpreter of this process."""
+        return self.interpreter is None or self.interpreter.here
 
     @property
     def id(self) -> str:

@@ -6,18 +6,20 @@ Everything that can be wrong with a request is found here, before anything runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gsbench import registry
 from gsbench.bench.keys import digest
+from gsbench.bench.known_methods import KnownMethods
+from gsbench.bench.limits import require_memory_watch
 from gsbench.bench.model import JobSpec, OwnModel, Plan, RunRequest
 from gsbench.bench.own_models import find_models
-from gsbench.bench.settings import encode_only_fields, resolve_config, split_setting, without_fields
-from gsbench.errors import PluginError, UsageError
-from gsbench.hooks import load_plugins, method_class
+from gsbench.bench.settings import split_setting, without_fields
+from gsbench.errors import UsageError
+from gsbench.hooks import load_plugins
 from gsbench.methods import MethodSpec, RatePoint
 from gsbench.records import ProtocolInfo
 from gsbench.registry import did_you_mean
@@ -46,11 +48,14 @@ def build_plan(request: RunRequest) -> Plan:
         PluginError: if a method cannot be imported or contradicts itself.
     """
     load_plugins()
-    methods = _methods(request.methods)
+    known = KnownMethods(request.envs, request.settings)
+    methods = _methods(request.methods, known)
     metrics = _metrics(request.metrics)
     registry.engines.entry(request.engine)
     if any(seed < 0 for seed in request.seeds) or not request.seeds:
         raise UsageError(f"seeds {request.seeds}: expected numbers of 0 or more, at least one")
+    if request.memory_limit is not None:
+        require_memory_watch()
     rates = {spec.name: _rates(spec, request.rates) for spec in methods}
     _check_rates(methods, request.rates)
     options = SceneOptions(
@@ -63,8 +68,9 @@ def build_plan(request: RunRequest) -> Plan:
     )
     if request.base is not None:
         _require_base(methods)
-    bases = [] if request.base is not None else _bases(methods)
-    factory = _Factory(request, metrics, options, _settings(request.settings, [*methods, *bases]))
+    bases = [] if request.base is not None else known.bases(methods)
+    known.require_used(spec.name for spec in [*methods, *bases])
+    factory = _Factory(request, known, metrics, options, _settings(request.settings, [*methods, *bases]))
     for spec in methods:  # before any scene is read: these are quick to check
         for rate in rates[spec.name]:
             factory.config(spec, rate)
@@ -100,6 +106,7 @@ class _Factory:
     """Makes jobs, each once."""
 
     request: RunRequest
+    known: KnownMethods
     metrics: list[str]
     options: SceneOptions
     settings: dict[str, list[tuple[str, str]]]
@@ -111,8 +118,7 @@ class _Factory:
 
     def config(self, spec: MethodSpec, rate: RatePoint) -> tuple[dict[str, object], list[str]]:
         """The resolved Config of a method at a rate point, and its encode-only fields."""
-        cls = method_class(spec.name).Config
-        return resolve_config(spec.name, cls, rate.settings, self.settings.get(spec.name, [])), encode_only_fields(cls)
+        return self.known.config(spec, rate, self.settings.get(spec.name, []))
 
     def _iterations(self, spec: MethodSpec, ref: SceneRef) -> int | None:
         """Steps to scale the schedule to: the user's, else the data set's, unless a setting gives the number itself."""
@@ -129,12 +135,14 @@ class _Factory:
         base: JobSpec | None = None
         own_base = self.own_bases.get(ref)
         if spec.base is not None and own_base is None:
-            below: MethodSpec = registry.methods.get(spec.base)
+            below = self.known.spec(spec.base)
             base = self.add(below, below.rate("default"), BASE_SEED, ref, scene, dependency=True)
+            within = self.known.base_interpreter(spec.base, spec.name)
+            base = base.model_copy(update={"interpreter": within})
         config, encode_fields = self.config(spec, rate)
         job = JobSpec(
             method=spec.name,
-            distribution=registry.methods.entry(spec.name).origin,
+            distribution=self.known.distribution(spec.name),
             rate=rate.name,
             seed=seed,
             suffix=spec.suffix,
@@ -154,12 +162,15 @@ class _Factory:
             keep_frames=self.request.keep_frames,
             decode_timeout=self.request.decode_timeout,
             checkpoint_every=self.request.checkpoint_every,
+            timeout=self.request.timeout,
+            memory_limit=self.request.memory_limit,
             out=self.request.out.expanduser().absolute(),
             base=base,
             own_base=own_base,
             after=[] if base is None else [base.id],
             requires=[] if base is None else [base.id],
             dependency=dependency,
+            interpreter=self.known.interpreter(spec.name),
             memory_bytes=_memory(scene) + _MEMORY_PER_MODEL_BYTE * (0 if own_base is None else own_base.bytes),
         )
         known = self.jobs.get(job.id)
@@ -193,10 +204,10 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def _methods(names: Sequence[str]) -> list[MethodSpec]:
+def _methods(names: Sequence[str], known: KnownMethods) -> list[MethodSpec]:
     if not names:
         raise UsageError("no method is given; see: gsbench plugins")
-    return [registry.methods.get(name) for name in dict.fromkeys(names)]
+    return [known.spec(name) for name in dict.fromkeys(names)]
 
 
 def _metrics(names: Sequence[str] | None) -> list[str]:
@@ -230,30 +241,6 @@ def _check_rates(methods: Sequence[MethodSpec], names: Sequence[str]) -> None:
             raise UsageError(f"no method of this run has a rate point {name!r}{did_you_mean(name, sorted(known))}")
     if not names:
         raise UsageError("no rate point is given; expected default, all, or names")
-
-
-def _bases(methods: Iterable[MethodSpec]) -> list[MethodSpec]:
-    """The bases of the methods, and theirs.
-
-    Raises:
-        UsageError: if one is not installed.
-        PluginError: if they go in a circle.
-    """
-    found: dict[str, MethodSpec] = {}
-    for spec in methods:
-        chain = [spec.name]
-        while spec.base is not None:
-            if spec.base in chain:
-                raise PluginError(
-                    f"the bases of method {chain[0]!r} go in a circle: {' -> '.join([*chain, spec.base])}"
-                )
-            if spec.base not in registry.methods:
-                raise UsageError(
-                    f"method {spec.name!r} needs the base {spec.base!r}, which no installed plugin supplies"
-                )
-            chain.append(spec.base)
-            spec = found[spec.base] = registry.methods.get(spec.base)
-    return list(found.values())
 
 
 def _check_name(path: Path) -> None:

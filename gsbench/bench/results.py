@@ -82,8 +82,9 @@ def failed_record(spec: JobSpec, stage: str, message: str, log: str | None) -> R
     info = MethodInfo(distribution=spec.distribution, version="unknown", digest="unknown")
     environment = None
     with contextlib.suppress(GsbenchError, OSError):
-        code = code_identity(spec.method)
-        info = MethodInfo(distribution=code.distribution, version=code.version, digest=code.digest)
+        if spec.here:
+            code = code_identity(spec.method)
+            info = MethodInfo(distribution=code.distribution, version=code.version, digest=code.digest)
     with contextlib.suppress(GsbenchError, OSError, RuntimeError):
         from gsbench.bench.environment import machine_environment
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gsbench import hooks, registry
+from gsbench.bench.elsewhere import finished_elsewhere
 from gsbench.bench.engines import Engine, EngineOptions
 from gsbench.bench.model import JobEvent, JobSpec, Plan
 from gsbench.bench.runner import finished_record
@@ -41,8 +42,9 @@ def run_plan(plan: Plan, on_event: Callable[[JobEvent], None] = lambda event: No
     with store.exclusive():
         store.clean()
         missing: list[JobSpec] = []
+        elsewhere = finished_elsewhere(plan.jobs)
         for job in plan.jobs:
-            record = finished_record(job)
+            record = finished_record(job) if job.here else elsewhere.get(job.id)
             if record is None:
                 missing.append(job)
             else:

@@ -17,7 +17,9 @@ import torch
 from gsbench import registry
 from gsbench.bench import keys, model_files, stages
 from gsbench.bench.capture import captured
+from gsbench.bench.elsewhere import BaseElsewhere
 from gsbench.bench.environment import machine_environment
+from gsbench.bench.limits import log_tail, with_tail
 from gsbench.bench.memory import Peaks, peak_gpu_bytes, peak_host_bytes, reset_peak
 from gsbench.bench.model import EventKind, JobEvent, JobSpec
 from gsbench.bench.own_models import read_model
@@ -121,9 +123,12 @@ class Job:
         self._inventory: Visible | None = None
         self._encoded: StageResult | None = None
         self._announced: set[str] = set()
-        self._base: Job | None = None
+        self._base: Job | BaseElsewhere | None = None
         if spec.base is not None:
-            self._base = Job(spec.base, store, self._emit_for_base, execute=execute, prefix="base ")
+            if spec.base.here:
+                self._base = Job(spec.base, store, self._emit_for_base, execute=execute, prefix="base ")
+            else:
+                self._base = BaseElsewhere(spec.base, store, execute=execute)
 
     def record(self) -> Record:
         """The record, after whatever is missing has been computed."""
@@ -269,6 +274,8 @@ class Job:
             return read_model(self.spec.own_base)
         if self._base is None:
             return None
+        if isinstance(self._base, BaseElsewhere):
+            return self._base.splats(folder.with_name(f"{folder.name}.base"))
         encoded, decoded = self._base.encoded(), self._base.decoded()
         artifact = encoded.folder / artifact_name(self._base.spec)
         aside = folder.with_name(f"{folder.name}.base")
@@ -365,7 +372,7 @@ class Job:
             message = f"{type(error).__name__}: {error}"
             if isinstance(error, OSError) and error.errno in _FULL:
                 message = f"{error.filename or self.store.root} cannot be written: {error.strerror}"
-            raise StageFailedError(self._prefix + stage, message, log) from error
+            raise StageFailedError(self._prefix + stage, with_tail(message, log_tail(log)), log) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         self._say_finished(result)

@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import Any, Final, NoReturn
 
 #: As in `gsbench.bench.model`, which cannot be imported yet.
-JOB_PROTOCOL: Final = 1
+JOB_PROTOCOL: Final = 2
 
 #: Where the folders appear in a file system of one's own.
 _SANDBOX: Final = Path("/sandbox")

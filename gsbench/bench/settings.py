@@ -22,6 +22,10 @@ class _MismatchError(Exception):
     """A value does not fit an annotation; the message says what was expected."""
 
 
+class _UnknownFieldError(UsageError):
+    """There is no field of this name."""
+
+
 def split_setting(text: str, methods: Iterable[str]) -> tuple[str, str, str]:
     """``METHOD.field=value`` as (method, field, value). Names of methods may hold dots themselves.
 
@@ -69,6 +73,8 @@ def resolve_config(
             _assign(values, cls, name.split("."), text, typed=False)
         except _MismatchError as error:
             raise UsageError(f"{method}.{name}={text}: {error}") from None
+        except _UnknownFieldError as error:
+            raise UsageError(f"method {method!r}: {error} (all of them: gsbench plugins {method})") from None
         except UsageError as error:
             raise UsageError(f"method {method!r}: {error}") from None
     try:
@@ -101,6 +107,65 @@ def build_config(cls: type, values: Mapping[str, Any]) -> Any:
 def config_to_json(config: Any) -> dict[str, Any]:
     """The fields of a Config dataclass as plain JSON values, nested ones included."""
     return {f.name: _to_json(getattr(config, f.name)) for f in dataclasses.fields(config) if f.init}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is known of a setting of a method.
+
+    Fields:
+        name: dotted where nested, as in ``--set METHOD.name=value``.
+        type: what it takes, in words.
+        default: plain JSON, at the rate point that was asked for.
+        stage: "train", or "encode" for those that can be changed without training anew.
+        help: one line, or "".
+    """
+
+    name: str
+    type: str
+    default: Any
+    stage: str
+    help: str
+
+
+def list_settings(cls: type, values: Mapping[str, Any], prefix: str = "", stage: str = "train") -> list[Setting]:
+    """The settings of a Config dataclass in their order.
+
+    Args:
+        cls: the dataclass.
+        values: its values as `resolve_config` returns them.
+        prefix, stage: of the field that `cls` is the type of, where nested.
+    """
+    found: list[Setting] = []
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if not field.init:
+            continue
+        annotation, name = hints[field.name], prefix + field.name
+        own = field.metadata.get(CONFIG_STAGE_KEY, stage)
+        if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+            found += list_settings(annotation, values[field.name], f"{name}.", own)
+        else:
+            text = str(field.metadata.get("help", ""))
+            found.append(Setting(name, type_words(annotation), values[field.name], own, text))
+    return found
+
+
+def type_words(annotation: Any) -> str:
+    """What a field of this type takes, in words: ``int``, ``fast|good``, ``float or none``, ``int,int``."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        words = [type_words(a) for a in arguments if a is not type(None)]
+        return " or ".join([*words, *(["none"] if type(None) in arguments else [])])
+    if origin is Literal:
+        return "|".join(map(str, arguments))
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return "|".join(str(member.value) for member in annotation)
+    if annotation in (tuple, list) or origin in (tuple, list):
+        if not arguments or origin is list or (len(arguments) == 2 and arguments[1] is Ellipsis):
+            return f"{type_words(arguments[0]) if arguments else 'str'},..."
+        return ",".join(map(type_words, arguments))
+    return getattr(annotation, "__name__", str(annotation))
 
 
 def encode_only_fields(cls: type, prefix: str = "") -> list[str]:
@@ -139,7 +204,7 @@ def _assign(values: dict[str, Any], cls: type, path: Sequence[str], value: Any, 
     hints = get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls) if f.init]
     if path[0] not in names:
-        raise UsageError(f"there is no field {path[0]!r}{did_you_mean(path[0], names)}")
+        raise _UnknownFieldError(f"there is no field {path[0]!r}{did_you_mean(path[0], names)}")
     annotation = hints[path[0]]
     nested = dataclasses.is_dataclass(annotation) and isinstance(annotation, type)
     if len(path) > 1:

@@ -88,6 +88,20 @@ class App(click.Group):
             extend_cli(self)
 
 
+def _switch_plugins(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> None:
+    """Leave plugins out, here and in the processes that a run starts."""
+    if not value:
+        return
+    for wish in value:
+        if not wish.removeprefix("no:").strip() or ("," in wish or " " in wish):
+            raise click.BadParameter(f"{wish!r}: expected the name of one plugin, or no:NAME", ctx, param)
+    from gsbench.hooks import unload_plugins
+    from gsbench.hooks.discovery import DISABLE_VARIABLE, switched
+
+    os.environ[DISABLE_VARIABLE] = switched(os.environ.get(DISABLE_VARIABLE, ""), value)
+    unload_plugins()
+
+
 @click.group(
     cls=App,
     no_args_is_help=False,
@@ -95,6 +109,16 @@ class App(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 all done, 1 some jobs failed or a file is damaged, 2 wrong usage or a bad scene, 3 internal, "
     "4 verification mismatch, 130 interrupted.",
+)
+@click.option(
+    "-p",
+    "plugin_wishes",
+    multiple=True,
+    metavar="[no:]NAME",
+    is_eager=True,
+    expose_value=False,
+    callback=_switch_plugins,
+    help="no:NAME leaves a plugin out, NAME loads one that GSBENCH_DISABLE_PLUGINS leaves out; repeatable.",
 )
 @click.version_option(__version__, prog_name="gsbench", message="%(prog)s %(version)s")
 @click.pass_context
@@ -122,10 +146,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler = _Warnings(logging.WARNING)
     logger = logging.getLogger("gsbench")
     logger.addHandler(handler)
+    disabled = os.environ.get("GSBENCH_DISABLE_PLUGINS")
     try:
         return _run(arguments)
     finally:
         logger.removeHandler(handler)
+        if os.environ.get("GSBENCH_DISABLE_PLUGINS") != disabled:  # -p counts for this command alone
+            _restore_plugins(disabled)
+
+
+def _restore_plugins(disabled: str | None) -> None:
+    from gsbench.hooks import unload_plugins
+
+    if disabled is None:
+        os.environ.pop("GSBENCH_DISABLE_PLUGINS", None)
+    else:
+        os.environ["GSBENCH_DISABLE_PLUGINS"] = disabled
+    unload_plugins()
 
 
 def _run(arguments: Sequence[str] | None) -> int:

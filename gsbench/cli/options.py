@@ -51,6 +51,16 @@ def color(text: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
+def _size(text: str) -> int:
+    """``8G`` in bytes."""
+    from gsbench.bench.limits import parse_size
+
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _flatten(ctx: click.Context, param: click.Parameter, value: Sequence[Sequence[str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for group in value for name in group))
 
@@ -191,6 +201,26 @@ def request_options(function: F) -> F:
                 metavar="N",
                 help="Training steps between checkpoints; 0: none. [default: now and then, for 1% of the time]",
             ),
+            click.option(
+                "--env",
+                "envs",
+                multiple=True,
+                metavar="METHOD=VENV",
+                help="Run a method's jobs in another virtual environment that has gsbench and the method; repeatable.",
+            ),
+            click.option(
+                "--timeout",
+                type=click.FloatRange(0, min_open=True),
+                metavar="S",
+                help="Stop a job that takes longer than this many seconds; the others go on.",
+            ),
+            click.option(
+                "--memory-limit",
+                type=_size,
+                metavar="SIZE",
+                help="Stop a job whose processes hold more memory than this, such as 8G (10^9 bytes each); looked at "
+                "four times a second, mapped files not counted.",
+            ),
             click.option("--jobs", type=click.IntRange(1), metavar="N", help="Jobs at the same time."),
             click.option("--engine", default="local", show_default=True, help="Where jobs run."),
             click.option(
@@ -225,12 +255,27 @@ def build_request(
 
     given = {"methods": methods, "scenes": scenes, "rates": rates, "seeds": seeds, **others}
     given["metrics"] = others.get("metrics") or None
+    given["envs"] = dict(_env(text) for text in others.get("envs") or ())
     try:
         return RunRequest.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["loc"][0] == "device":
+            raise UsageError(f"--device {first['input']}: expected auto, cpu, cuda or cuda:N") from None
         option = str(first["loc"][0]).replace("_", "-")
         raise UsageError(f"--{option}: {first['msg']}, got {first['input']!r}") from None
+
+
+def _env(text: str) -> tuple[str, Path]:
+    """``METHOD=VENV`` as two.
+
+    Raises:
+        UsageError: if it is not of this form.
+    """
+    method, equals, place = text.partition("=")
+    if not (equals and method.strip() and place.strip()):
+        raise UsageError(f"--env {text}: expected METHOD=/path/to/venv")
+    return method.strip(), Path(place.strip())
 
 
 def build_plan(request: RunRequest, quiet: bool = False) -> Plan:
@@ -245,7 +290,8 @@ def build_plan(request: RunRequest, quiet: bool = False) -> Plan:
 
     load_plugins()
     for name in request.methods:  # a misspelled method is told at once
-        registry.methods.entry(name)
+        if name not in request.envs:
+            registry.methods.entry(name)
     make_demo(request.scenes, quiet)
     return bench.build_plan(request)
 
@@ -292,6 +338,8 @@ def _config_value(path: Path, key: str, value: Any, option: click.Option) -> Any
     if option.name == "settings" and isinstance(value, dict):
         return [f"{method}.{field}={_word(path, key, v)}" for method, fields in value.items()
                 for field, v in _table(path, f"{key}.{method}", fields).items()]  # fmt: skip
+    if option.name == "envs" and isinstance(value, dict):
+        return [f"{method}={_word(path, key, place)}" for method, place in value.items()]
     if option.multiple:
         return [_word(path, key, v) for v in value] if isinstance(value, list) else [_word(path, key, value)]
     if isinstance(value, list):

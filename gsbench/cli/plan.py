@@ -53,9 +53,13 @@ def command(as_json: bool, schedule: str | None, **options: Any) -> None:
 
 def missing_stages(job: JobSpec) -> list[str]:
     """The stages of a job whose results are not in its results folder; nothing is computed or written."""
+    from gsbench.bench.elsewhere import stages_there
     from gsbench.bench.runner import Job, StageMissingError
     from gsbench.bench.store import Store
 
+    if not job.here:
+        found = stages_there(job)
+        return [] if found is None else [stage for stage in STAGES if stage not in found]
     there = set()
     try:
         Job(job, Store(job.out), lambda event: there.add(event.stage), execute=False).record()

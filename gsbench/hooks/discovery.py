@@ -13,8 +13,8 @@ from typing import Final
 #: The entry-point group of gsbench plugins.
 GROUP: Final = "gsbench"
 
-#: Distributions or entry points that are not to be loaded, separated by commas or spaces, or ``all``. Gets a
-#: machine going on which a plugin does worse than fail (crash the interpreter, hang).
+#: Distributions or entry points that are not to be loaded, separated by commas or spaces, or ``all``; ``+NAME`` makes
+#: an exception. Gets a machine going on which a plugin does worse than fail (crash the interpreter, hang).
 DISABLE_VARIABLE: Final = "GSBENCH_DISABLE_PLUGINS"
 
 _log = logging.getLogger("gsbench.hooks")
@@ -83,16 +83,36 @@ def disabled_names() -> list[str]:
     return [name for name in re.split(r"[,\s]+", os.environ.get(DISABLE_VARIABLE, "")) if name]
 
 
+def switched(disabled: str, wishes: Iterable[str]) -> str:
+    """The value of `DISABLE_VARIABLE` that adds the wishes of a command line to an earlier value.
+
+    Args:
+        disabled: the earlier value.
+        wishes: ``no:NAME`` for a plugin that is to be left out, ``NAME`` for one that is to be loaded although the
+            earlier value leaves it out.
+    """
+    names = [name for name in re.split(r"[,\s]+", disabled) if name]
+    for wish in wishes:
+        name = wish.removeprefix("no:")
+        same = canonical_name(name)
+        names = [known for known in names if canonical_name(known.removeprefix("+")) != same or known == "all"]
+        names.append(name if wish.startswith("no:") else f"+{name}")
+    return ",".join(names)
+
+
 def is_disabled(candidate: Candidate, disabled: Iterable[str]) -> bool:
     """Whether `disabled` (see `disabled_names`) covers this candidate."""
     names = {canonical_name(candidate.distribution)}
     if candidate.entry_point is not None:
         names.add(canonical_name(candidate.entry_point.name))
-    return any(name == "all" or canonical_name(name) in names for name in disabled)
+    listed = list(disabled)
+    if any(name.startswith("+") and canonical_name(name[1:]) in names for name in listed):
+        return False
+    return any(name == "all" or canonical_name(name) in names for name in listed)
 
 
 def warn_of_unknown(disabled: Sequence[str], candidates: Sequence[Candidate]) -> None:
     """Log a warning for every disabled name that fits no installed plugin: it is likely misspelled."""
-    for name in disabled:
+    for name in (name.removeprefix("+") for name in disabled):
         if name != "all" and not any(is_disabled(candidate, [name]) for candidate in candidates):
             _log.warning("%s: no installed plugin is called %r", DISABLE_VARIABLE, name)

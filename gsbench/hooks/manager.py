@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -35,6 +36,9 @@ CORE: Final = "gsbench-core"
 
 #: What a plugin may raise without stopping gsbench. A keyboard interrupt still does.
 _PLUGIN_ERRORS: Final = (Exception, SystemExit)
+
+#: A plugin that takes longer than this to load is named.
+PATIENCE_SECONDS: Final = 10.0
 
 #: PluginStatus field of each registry.
 _FIELDS: Final = {
@@ -80,11 +84,12 @@ class _Plugins:
         try:
             if entry_point is None:
                 raise PluginError(candidate.problem or "it has no entry point")
-            had_torch = "torch" in sys.modules
-            plugin = _import(entry_point.load, entry_point.value)
-            if "torch" in sys.modules and not had_torch:
-                row.warnings.append("imports torch at its top, which slows down every gsbench command")
-            self._adopt(row, plugin)
+            with _impatience(row):
+                had_torch = "torch" in sys.modules
+                plugin = _import(entry_point.load, entry_point.value)
+                if "torch" in sys.modules and not had_torch:
+                    row.warnings.append("imports torch at its top, which slows down every gsbench command")
+                self._adopt(row, plugin)
         except PluginError as error:
             row.status, row.reason = "failed", str(error)
             _log.warning("plugin %s is not used: %s", row.label, error, exc_info=_log.isEnabledFor(logging.DEBUG))
@@ -273,6 +278,28 @@ def extend_cli(app: click.Group) -> None:
             if warning not in row.warnings:
                 row.warnings.append(warning)
             _log.warning("plugin %s: %s", row.label, warning, exc_info=_log.isEnabledFor(logging.DEBUG))
+
+
+@contextlib.contextmanager
+def _impatience(row: PluginStatus) -> Iterator[None]:
+    """Say which plugin it is that gsbench waits for, and how to go on without it."""
+    name = row.entry_point or row.distribution
+
+    def tell() -> None:
+        _log.warning(
+            "plugin %s has been loading for %g s; to go on without it: gsbench -p no:%s ...",
+            row.label,
+            PATIENCE_SECONDS,
+            name,
+        )
+
+    timer = threading.Timer(PATIENCE_SECONDS, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _import(load: Any, module: str) -> object:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,6 +69,18 @@ def read_network(artifact: ArtifactReader, name: str, network: nn.Module) -> Non
     with torch.no_grad():
         for parameter, values in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
             parameter.copy_(values.view_as(parameter))
+
+
+@contextmanager
+def in_section(artifact: ArtifactReader, name: str) -> Iterator[None]:
+    """Says of an `ArtifactError` from inside, such as a coder's, in which section of which file it was met."""
+    try:
+        yield
+    except ArtifactError as error:
+        where = f"{artifact.path}: section {name!r}"
+        if str(artifact.path) in str(error):
+            raise
+        raise ArtifactError(f"{where}: {error}") from None
 
 
 def header_int(artifact: ArtifactReader, name: str, least: int, most: int) -> int:

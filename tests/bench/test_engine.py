@@ -233,9 +233,9 @@ def test_a_job_by_hand(plan_of: PlanOf, zoo: Path, tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "does not describe a job"),
-        ("{}", "speaks job protocol None, this gsbench 1"),
+        ("{}", "speaks job protocol None, this gsbench 2"),
         ('{"job_protocol": 99}', "speaks job protocol 99"),
-        ('{"job_protocol": 1, "method": "x"}', "does not describe a job"),
+        ('{"job_protocol": 2, "method": "x"}', "does not describe a job"),
         ("[]", "does not describe a job"),
         (None, "does not describe a job"),
     ],

@@ -286,7 +286,10 @@ def test_stages_that_fail(job_of: JobOf, where: str, stage: str, message: str) -
     record = run.record
     assert record.status == "failed"
     assert record.error is not None
-    assert (record.error.stage, record.error.message) == (stage, message)
+    # What nobody foresaw is followed by the last lines of the log.
+    first, *rest = record.error.message.splitlines()
+    assert (record.error.stage, first) == (stage, message)
+    assert (rest[:1] + rest[-1:] == ["The last lines of its log:", message]) == (where in ("fit", "exit", "encode"))
     log = spec.out / str(record.error.log)
     assert "Traceback" in log.read_text()
     assert message.rpartition(": ")[2] in log.read_text()

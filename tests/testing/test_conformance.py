@@ -132,6 +132,9 @@ def test_methods_may_use_the_global_generators_and_leave_no_trace(zoo: None, tmp
 
 def test_every_check_has_a_bad_method_that_fails_it() -> None:
     elsewhere = {"test_listing_imports_no_torch"}  # below: it needs a plugin of its own
+    # test_cheaters.py
+    elsewhere |= {"test_encoding_touches_no_held_out_image", "test_the_header_is_small"}
+    elsewhere |= {"test_no_held_out_photograph_is_inside", "test_resuming_gives_the_same_bytes"}
     assert {f"test_{check}" for check, _ in BAD.values()} | elsewhere == set(CHECKS)
 
 

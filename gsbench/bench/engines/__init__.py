@@ -1,7 +1,8 @@
 """Engines: they only place jobs. What a job does is the same wherever it runs.
 
 An engine is a class, registered by name with the hook `gsbench_engines`. It starts ``gsbench job JOB.json`` somewhere
-that sees the results folder and the scenes, passes the job's events on, and sees to it that every job ends with a
+that sees the results folder and the scenes (under `JobSpec.interpreter`, where a job has one), ends it when it exceeds
+`JobSpec.timeout` or `JobSpec.memory_limit`, passes the job's events on, and sees to it that every job ends with a
 record.
 """
 

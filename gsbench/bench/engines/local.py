@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import selectors
 import signal
 import subprocess
-import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +16,11 @@ from typing import IO, Final
 from pydantic import ValidationError
 
 from gsbench import _files
+from gsbench.bench.elsewhere import command, this_interpreter
+from gsbench.bench.elsewhere import environment as environment_of
 from gsbench.bench.engines import EngineOptions, EventHandler
 from gsbench.bench.job import LIFELINE
+from gsbench.bench.limits import TAIL_LINES, WATCH_SECONDS, family, log_tail, memory_of_job, shown_size, with_tail
 from gsbench.bench.memory import available_bytes, usable_cores
 from gsbench.bench.model import JobEvent, JobSpec
 from gsbench.bench.results import failed_record
@@ -31,16 +33,10 @@ _CORES_PER_JOB: Final = 4
 _MEMORY_SHARE: Final = 0.8
 #: Time that a job has to end after it was asked to, in seconds.
 _GRACE_SECONDS: Final = 5.0
-#: How much of a log a record of a crash repeats.
-_TAIL_LINES: Final = 10
-_TAIL_BYTES: Final = 8192
 
-#: What the job's process runs: the driver's import path, then the job. It is the path and not the environment that is
-#: passed on, so that both import the same code, wherever they were started.
-_BOOT: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "from gsbench.bench.job import command_line; sys.exit(command_line(sys.argv[1:]))"
-)
+#: What the job's process runs. It is the driver's import path and not its environment that is passed on, so that both
+#: import the same code, wherever they were started.
+_JOB: Final = "gsbench.bench.job"
 
 
 @dataclass
@@ -57,6 +53,8 @@ class _Running:
     stage_log: Path | None = None
     record: Record | None = None
     errors: list[str] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
+    ended: str | None = None  # why it was stopped before its time
 
 
 class LocalEngine:
@@ -109,8 +107,9 @@ class _Pool:
             self._start_ready()
             if self._waiting and not self._running:
                 raise AssertionError(f"jobs wait for each other: {[job.id for job in self._waiting]}")
-            for key, _ in self._selector.select() if self._running else ():
+            for key, _ in self._selector.select(self._patience()) if self._running else ():
                 self._read(key.data)
+            self._enforce_limits()
 
     def stop(self) -> None:
         """End what is still running, and wait for it."""
@@ -145,10 +144,10 @@ class _Pool:
         make_folder(description.parent)
         with _files.atomic_file(description) as file:
             file.write((job.model_dump_json(indent=1) + "\n").encode())
-        import_path = [entry or str(Path.cwd()) for entry in sys.path]
+        interpreter = job.interpreter or this_interpreter()
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, json.dumps(import_path), LIFELINE, str(description)],
+                command(interpreter, _JOB, LIFELINE, str(description)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stream,
@@ -160,6 +159,21 @@ class _Pool:
         running = _Running(job, process, process.stdout, log, slot)
         self._running.append(running)
         self._selector.register(running.output, selectors.EVENT_READ, running)
+
+    def _patience(self) -> float | None:
+        """Seconds until limits have to be looked at, None for as long as nothing happens."""
+        if any(running.job.memory_limit is not None for running in self._running):
+            return WATCH_SECONDS
+        ends = [r.begun + r.job.timeout for r in self._running if r.job.timeout is not None and r.ended is None]
+        return max(0.0, min(ends) - time.monotonic()) if ends else None
+
+    def _enforce_limits(self) -> None:
+        """Stop jobs that take more than they may; their ends are read like any other's."""
+        for running in self._running:
+            if running.ended is None:
+                running.ended = _over_limit(running)
+                if running.ended is not None:
+                    _kill_family(running.process)
 
     def _read(self, running: _Running) -> None:
         """Pass on what a job's process has said; at the end of it, the job is over."""
@@ -220,7 +234,7 @@ class _Pool:
 
 def _environment(job: JobSpec, slot: int) -> dict[str, str]:
     """The driver's environment, with the job's number of threads and, where there are several GPUs, its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(job.threads)}
+    environment = environment_of(job.interpreter, {**os.environ, "OMP_NUM_THREADS": str(job.threads)})
     if job.device == "cuda":
         devices = _devices(job.device)
         if devices:
@@ -240,34 +254,39 @@ def _devices(device: str) -> list[str]:
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
+def _over_limit(running: _Running) -> str | None:
+    """Which limit a job exceeds, in words."""
+    timeout, limit = running.job.timeout, running.job.memory_limit
+    if timeout is not None and time.monotonic() - running.begun > timeout:
+        return f"the job took more than --timeout {timeout:g} s and was stopped"
+    if limit is not None and (held := memory_of_job(running.process.pid)) > limit:
+        return (
+            f"the job held {shown_size(held)} of memory, more than --memory-limit {shown_size(limit)}, and was stopped"
+        )
+    return None
+
+
 def _last_words(running: _Running, code: int) -> tuple[str, Path]:
     """Why a job's process ended without a record, with the last lines that it wrote, and the log that has them."""
-    if code < 0:
+    if running.ended is not None:
+        how = running.ended
+    elif code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         killed = " (out of memory?)" if -code == signal.SIGKILL else ""
         how = f"the job's process was ended by {name}{killed}"
     else:
         how = f"the job's process ended with exit status {code} and no record"
     for log in (running.stage_log, running.log):  # what a stage prints is in its own log
-        lines = [] if log is None else _tail(log)
+        lines = [] if log is None else log_tail(log)
         if log is not None and lines:
             break
     else:
-        log, lines = running.log, running.errors[-_TAIL_LINES:]
+        log, lines = running.log, running.errors[-TAIL_LINES:]
+    if running.ended is not None:
+        return with_tail(how, lines), log
     if len(lines) > 1:
-        return "\n".join([f"{how}: {lines[-1]}", "The last lines of its log:", *lines]), log
+        return with_tail(f"{how}: {lines[-1]}", lines), log
     return (f"{how}: {lines[0]}" if lines else how), log
-
-
-def _tail(log: Path) -> list[str]:
-    """The last lines of a log."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return []
-    return [line for line in text.splitlines() if line.strip()][-_TAIL_LINES:]
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -275,6 +294,15 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
+
+
+def _kill_family(process: subprocess.Popen[bytes]) -> None:
+    """End a job's process and all that it started, in whatever process group."""
+    others = family(process.pid) - {process.pid} if Path("/proc/self/stat").exists() else set()
+    _signal(process, signal.SIGKILL)
+    for pid in others:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _close(running: _Running) -> None:

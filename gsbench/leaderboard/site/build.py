@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gsbench.errors import StoreError, UsageError
 from gsbench.leaderboard.board import Board, Result, Section
+from gsbench.leaderboard.exports import write_exports
 from gsbench.leaderboard.site.assets import write_assets
 from gsbench.leaderboard.site.names import href, script, slug
 from gsbench.leaderboard.site.options import SiteOptions
@@ -77,6 +78,8 @@ def _write(board: Board, root: Path, options: SiteOptions) -> None:
     pages.methods()
     if board.reported:
         pages.reported()
+    # Beside the pages that link them.
+    write_exports(board, root / "exports")
     for section in board.sections:
         options.progress(f"{section.protocol}, {section.dataset_title}")
         _section(section, pages, root, options)
@@ -138,8 +141,7 @@ def _copy_files(section: Section, root: Path, options: SiteOptions) -> Downloads
                     downloads.records[result.name] = href(f"records/{name}")
                 artifact, size = result.artifact, result.record.bytes
                 if options.artifacts and artifact is not None and size is not None and size <= options.artifact_bytes:
-                    # Not with_suffix: rate points are called 0.004.
-                    target = name.with_name(name.name.removesuffix(".json") + artifact.suffix)
+                    target = name.with_name(artifact.name)
                     _copy(artifact, root / "artifacts" / target)
                     downloads.artifacts[result.name] = href(f"artifacts/{target}")
     return downloads

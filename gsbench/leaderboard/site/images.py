@@ -69,16 +69,19 @@ class ImageWriter:
     def __init__(self, root: Path, options: SiteOptions) -> None:
         self._root, self._options = root, options
         self._finder = FrameFinder(options)
+        self._lossy = False  # whether an image of the scene in hand is stored with loss
 
     def scene(self, section: Section, scene: str, found: FoundScene) -> dict[str, Any]:
         """Write the images of one scene; returns what its page needs to know of them:
 
         ``views`` (see `Shown`), ``reason`` why there is no ground truth ("" if there is), and ``renders``: entry key ->
-        either a reason, or the seed and one [render, error map or null] per view.
+        either a reason, or the seed and one [render, error map or null] per view; ``quality`` if images are stored with
+        loss, else None.
         """
         entries = [(entry, of) for entry in section.entries for of in entry.scenes if of.scene == scene and of.results]
         if not entries or not self._options.images:
             return {"views": [], "reason": "this page was made without images", "renders": {}}
+        self._lossy = False
         first = entries[0][1].results[0]
         folder = PurePosixPath("images", section.slug, slug(scene))
         views, truths = self._truths(first, found.scene, folder)
@@ -89,7 +92,12 @@ class ImageWriter:
             # One statement instead of one per method.
             reasons = sorted({str(reason) for reason in renders.values()})
             return {"views": [], "reason": "; ".join(filter(None, [found.reason, *reasons])), "renders": {}}
-        return {"views": [vars(view) for view in views], "reason": found.reason, "renders": renders}
+        return {
+            "views": [vars(view) for view in views],
+            "reason": found.reason,
+            "renders": renders,
+            "quality": self._options.quality if self._lossy else None,
+        }
 
     def _truths(
         self, result: Result, scene: Scene | None, folder: PurePosixPath
@@ -150,6 +158,7 @@ class ImageWriter:
         if lossless:
             image.save(data, format="WEBP", lossless=True, quality=60, method=4)
         else:
+            self._lossy = True
             image.save(data, format="WEBP", quality=self._options.quality, method=4)
         target.write_bytes(data.getvalue())
         return href(path)

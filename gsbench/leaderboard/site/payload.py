@@ -183,7 +183,7 @@ def scene_data(
                     "render": packed(of.render_ms),
                     "parts": [[name, number(size)] for name, size in of.sections.items()],
                     "results": [_result(result, downloads, environments, shown) for result in of.results],
-                    "failed": [_failed(result) for result in of.failed],
+                    "failed": [_failed(result, downloads) for result in of.failed],
                 }
             )
     return {
@@ -252,11 +252,12 @@ def _result(result: Result, downloads: Downloads, environments: _Numbered, shown
     }
 
 
-def _failed(result: Result) -> dict[str, Any]:
+def _failed(result: Result, downloads: Downloads) -> dict[str, Any]:
     error = result.record.error
     return {
         "seed": result.seed,
         "name": result.name,
+        "record": downloads.records.get(result.name),
         "status": result.record.status,
         "stage": error.stage if error is not None else "",
         "message": error.message if error is not None else "",

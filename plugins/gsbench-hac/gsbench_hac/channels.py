@@ -13,9 +13,9 @@ from gsbench.coding.mixture import weights_of
 from gsbench.coding.steps import STEP_LIMIT, step_table
 from gsbench.methods.arrays import header_int
 from gsbench.training.anchors.networks import TwoLayers
-from gsbench_hac.codec import MOST_WIDTH, Codec, Stream, read_network
+from gsbench_hac.codec import MOST_WIDTH, SAMPLE, Codec, Stream, Writing, read_network
 from gsbench_hac.context import MEAN_SHIFT, ChannelContext
-from gsbench_hac.integers import OUTPUT_BITS, group_model, quantized
+from gsbench_hac.integers import OUTPUT_BITS, cheapest, group_model
 from gsbench_hac.model import HacModel
 
 #: Bits after the point, of what the networks of chunks are given.
@@ -43,12 +43,23 @@ class ChannelCodec(Codec):
         """The networks of the chunks."""
         context = model.context
         assert isinstance(context, ChannelContext)
-        values = _scaled(symbols["features"], indices["features"])
+        total = len(symbols["features"])
+        rows = slice(None, None, max(1, total // SAMPLE))
+        outputs_of, index, known = outputs["features"][rows], indices["features"][rows], symbols["features"][rows]
+        share = max(1, len(known)) / max(1, total)
+        all_inputs = np.concatenate([_said(outputs_of), _worth(known, index)], axis=1)
         networks = []
         for c, network in enumerate(context.chunks):
             assert isinstance(network, TwoLayers)
-            inputs = _inputs(outputs["features"], values[:, : c * context.channels])
-            networks.append(quantized(network, inputs, INPUT_BITS, INPUT_LIMIT))
+            part = slice(c * context.channels, (c + 1) * context.channels)
+            inputs = np.ascontiguousarray(all_inputs[:, : outputs_of.shape[1] + part.start])
+
+            def bytes_of_chunk(candidate: IntegerNetwork, part: slice = part, inputs: Int16 = inputs) -> float:
+                stream = Writing()
+                _code_chunk(stream, known[:, part], outputs_of, candidate.forward(inputs), index, part)
+                return len(stream.encoder.finish()) / share
+
+            networks.append(cheapest(network, inputs, INPUT_BITS, INPUT_LIMIT, bytes_of_chunk))
         return tuple(networks)
 
     def code_features(
@@ -58,17 +69,12 @@ class ChannelCodec(Codec):
         n, size = len(outputs), outputs.shape[1] // 3
         channels = size // len(networks)
         found = np.empty((n, size), np.int32)
-        before = np.empty((n, 0), np.int32)
+        inputs = _said(outputs)
         for c, network in enumerate(networks):
             part = slice(c * channels, (c + 1) * channels)
-            first = [outputs[:, k * size : (k + 1) * size][:, part] for k in range(3)]
-            said = network.forward(_inputs(outputs, before))
-            second = [said[:, k * channels : (k + 1) * channels] for k in range(3)]
-            models = [group_model("features", mean, log2, index) for mean, log2, _ in (first, second)]
-            weights = weights_of(first[2], second[2], OUTPUT_BITS)
             known = None if symbols is None else symbols[:, part]
-            found[:, part] = stream.mixture(known, models[0], models[1], weights)
-            before = np.concatenate([before, _scaled(found[:, part], index)], axis=1)
+            found[:, part] = _code_chunk(stream, known, outputs, network.forward(inputs), index, part)
+            inputs = np.concatenate([inputs, _worth(found[:, part], index)], axis=1)
         return found
 
     def read_networks(self, artifact: ArtifactReader, feat_dim: int) -> tuple[IntegerNetwork, ...]:
@@ -83,19 +89,31 @@ class ChannelCodec(Codec):
         )
 
 
-def _scaled(symbols: Int32, index: Int32) -> Int32:
-    """What symbols are worth, in the unit of the means of features, in 2^-INPUT_BITS, clamped to the inputs' limit."""
+def _code_chunk(stream: Stream, symbols: Int32 | None, outputs: Int32, said: Int32, index: Int32, part: slice) -> Int32:
+    """The channels `part` of features, given the context's outputs and what the chunk's network said."""
+    size, channels = outputs.shape[1] // 3, part.stop - part.start
+    first = [outputs[:, k * size : (k + 1) * size][:, part] for k in range(3)]
+    second = [said[:, k * channels : (k + 1) * channels] for k in range(3)]
+    models = [group_model("features", mean, log2, index) for mean, log2, _ in (first, second)]
+    return stream.mixture(symbols, models[0], models[1], weights_of(first[2], second[2], OUTPUT_BITS))
+
+
+def _worth(symbols: Int32, index: Int32) -> Int16:
+    """What symbols are worth, in the unit of the means of features, as inputs of the networks."""
     # The table's float32 times a power of two, rounded: the same on every machine.
     multipliers = np.rint(step_table().multiplier.astype(np.float64) * 2.0**_MULTIPLIER_BITS).astype(np.int64)
     drop = _MULTIPLIER_BITS + MEAN_SHIFT["features"] - INPUT_BITS
     worth = (symbols.astype(np.int64) * multipliers[index + STEP_LIMIT] + (1 << drop >> 1)) >> drop
-    values: Int32 = np.clip(worth, -INPUT_LIMIT, INPUT_LIMIT).astype(np.int32)
+    values: Int16 = np.clip(worth, -INPUT_LIMIT, INPUT_LIMIT).astype(np.int16)
     return values
 
 
-def _inputs(outputs: Int32, before: Int32) -> Int16:
-    """The inputs of a chunk's network."""
+def _said(outputs: Int32) -> Int16:
+    """The context's outputs, rounded, as inputs of the networks."""
     drop = OUTPUT_BITS - INPUT_BITS
-    said = (outputs.astype(np.int64) + (1 << drop >> 1)) >> drop
-    inputs: Int16 = np.clip(np.concatenate([said, before], axis=1), -INPUT_LIMIT, INPUT_LIMIT).astype(np.int16)
-    return inputs
+    # Limited first, so that nothing overflows; the limit is a whole number of what is dropped.
+    rounded = np.clip(outputs, -INPUT_LIMIT << drop, INPUT_LIMIT << drop)
+    rounded += 1 << drop >> 1
+    rounded >>= drop
+    values: Int16 = rounded.astype(np.int16)
+    return values

@@ -38,6 +38,7 @@ from gsbench.methods.arrays import (
     fill_weights,
     header_float,
     header_int,
+    in_section,
     quantize_weights,
     read_weights,
     write_weights,
@@ -49,9 +50,9 @@ from gsbench_hac.integers import (
     GRID_BITS,
     Box,
     GroupModel,
+    cheapest,
     grid_features,
     group_model,
-    quantized,
     signs_of,
     split_outputs,
     step_indices,
@@ -62,6 +63,8 @@ from gsbench_hac.model import HacModel
 MOST_ANCHORS: Final = 1 << 26
 MOST_WIDTH: Final = 512
 MOST_VOXEL: Final = 1 << 30
+#: Anchors on which the encoder compares networks.
+SAMPLE: Final = 1 << 12
 
 Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
@@ -221,15 +224,21 @@ class Codec:
         points = box.points(voxels)
         signs[~touched_rows(points, box.extent, levels.numpy(), len(signs))] = 0
         features = grid_features(points, box.extent, levels, signs)
-        network = quantized(context.network, features, GRID_BITS, 1 << GRID_BITS)
+        steps = {group: float(np.float32(context.steps[group])) for group in GROUPS}
+        values = {group: model.values_of(group)[index].flatten(1).numpy() for group in GROUPS}
+        sample = slice(None, None, max(1, len(voxels) // SAMPLE))
+
+        def bytes_of_all(network: IntegerNetwork) -> float:
+            outputs = network.forward(features[sample])
+            rows = {group: values[group][sample] for group in GROUPS}
+            symbols = _symbols(rows, steps, step_indices(outputs), masks[sample])
+            share = max(1, len(outputs)) / max(1, len(voxels))
+            return sum(self._cost(symbols, outputs, masks[sample]).values()) / share
+
+        network = cheapest(context.network, features, GRID_BITS, 1 << GRID_BITS, bytes_of_all)
         outputs = network.forward(features)
         indices = step_indices(outputs)
-        steps = {group: float(np.float32(context.steps[group])) for group in GROUPS}
-        symbols = {}
-        for group in GROUPS:
-            values = model.values_of(group)[index].flatten(1).numpy()
-            symbols[group] = quantize(values, steps[group], indices[group])
-        symbols["offsets"] = symbols["offsets"].reshape(-1, 3)[masks.reshape(-1)]
+        symbols = _symbols(values, steps, indices, masks)
         further = self.further_networks(model, self.split(outputs, symbols, masks), indices, symbols)
         return Coded(
             voxel_size=model.voxel_size,
@@ -244,6 +253,19 @@ class Codec:
             mlps=quantize_weights(model.networks),
             further=further,
         )
+
+    def _cost(self, symbols: dict[str, Int32], outputs: Int32, masks: Bool) -> dict[str, int]:
+        """The bytes of each group, all by the context's Gaussians."""
+        parts, indices = self.split(outputs, symbols, masks), step_indices(outputs)
+        cost = {}
+        for group in GROUPS:
+            stream = Writing()
+            if group == "offsets":
+                self.code_offsets(stream, symbols[group], parts[group], indices[group], masks)
+            else:
+                _code(stream, group, symbols[group], parts[group][:, : 2 * symbols[group].shape[1]], indices[group])
+            cost[group] = len(stream.encoder.finish())
+        return cost
 
     def further_networks(
         self, model: HacModel, outputs: dict[str, Int32], indices: dict[str, Int32], symbols: dict[str, Int32]
@@ -332,29 +354,31 @@ class Codec:
             plane_entries=header_int(artifact, "plane_entries", 1, 1 << 24),
         )
         steps = {group: header_float(artifact, f"q_{group}") for group in GROUPS}
-        relative = decode_positions(artifact.read("positions"), n)
-        if len(relative) != n:
-            raise ArtifactError(f"{artifact.path}: section 'positions': expected {n} anchors, got {len(relative)}")
+        with in_section(artifact, "positions"):
+            relative = decode_positions(artifact.read("positions"), n)
+            if len(relative) != n:
+                raise ArtifactError(f"expected {n} anchors, got {len(relative)}")
         voxels = relative + np.array(origin, np.int32)
         levels, where = layout.levels(), Box(box[0], box[1])
         points = where.points(voxels)
         rows, contexts = _grid_rows(points, where, levels)
         signs = np.zeros(int(levels[:, 3].sum()), np.uint8)
-        signs[rows] = pack_signs(decode_flags(artifact.read("grid"), len(contexts), contexts).reshape(-1, 4) == 1)
+        with in_section(artifact, "grid"):
+            flags = decode_flags(artifact.read("grid"), len(contexts), contexts)
+        signs[rows] = pack_signs(flags.reshape(-1, 4) == 1)
         sizes = self.sizes(f, k)
         context = read_network(artifact, "context", 4 * len(levels), sum(sizes) + len(GROUPS), 1 << GRID_BITS)
         further = self.read_networks(artifact, f)
-        masks = decode_flags(artifact.read("masks"), n * k, _mask_contexts(n, k)).reshape(n, k) == 1
+        with in_section(artifact, "masks"):
+            masks = decode_flags(artifact.read("masks"), n * k, _mask_contexts(n, k)).reshape(n, k) == 1
         outputs = context.forward(grid_features(points, where.extent, levels, signs))
         parts, indices = split_outputs(outputs, sizes), step_indices(outputs)
         symbols = {}
         for group in GROUPS:
-            stream = Reading(artifact.read(group))
-            try:
+            with in_section(artifact, group):
+                stream = Reading(artifact.read(group))
                 symbols[group] = self._code_group(stream, group, None, parts[group], indices[group], masks, further)
                 stream.decoder.finish()
-            except ArtifactError as error:
-                raise ArtifactError(f"{artifact.path}: section {group!r}: {error}") from None
         mlps = read_weights(artifact, "mlps", AnchorNetworks(f, k))
         voxel_size = header_float(artifact, "voxel_size")
         return Coded(voxel_size, steps, where, layout, voxels, masks, signs, context, symbols, mlps, further)
@@ -405,6 +429,15 @@ class Codec:
         return AnchorRenderable(anchors, networks)
 
 
+def _symbols(
+    values: dict[str, npt.NDArray[np.float32]], steps: dict[str, float], indices: dict[str, Int32], masks: Bool
+) -> dict[str, Int32]:
+    """The integers of all groups; of offsets, those that live."""
+    symbols = {group: quantize(values[group], steps[group], indices[group]) for group in GROUPS}
+    symbols["offsets"] = symbols["offsets"].reshape(-1, 3)[masks.reshape(-1)]
+    return symbols
+
+
 def _code(stream: Stream, group: str, symbols: Int32 | None, outputs: Int32, index: Int32) -> Int32:
     size = outputs.shape[1] // 2
     return stream.gaussian(symbols, group_model(group, outputs[:, :size], outputs[:, size:], index))
@@ -433,15 +466,13 @@ def read_network(artifact: ArtifactReader, name: str, inputs: int, outputs: int,
     Raises:
         ArtifactError: if the section is missing or damaged, or holds another network.
     """
-    try:
+    with in_section(artifact, name):
         network = IntegerNetwork.from_bytes(artifact.read(name))
-    except ArtifactError as error:
-        raise ArtifactError(f"{artifact.path}: section {name!r}: {error}") from None
-    if (network.inputs, network.outputs, network.input_limit) != (inputs, outputs, limit):
-        raise ArtifactError(
-            f"{artifact.path}: section {name!r}: expected {inputs} inputs up to {limit} and {outputs} outputs, got "
-            f"{network.inputs} up to {network.input_limit} and {network.outputs}"
-        )
+        if (network.inputs, network.outputs, network.input_limit) != (inputs, outputs, limit):
+            raise ArtifactError(
+                f"expected {inputs} inputs up to {limit} and {outputs} outputs, got {network.inputs} up to "
+                f"{network.input_limit} and {network.outputs}"
+            )
     return network
 
 

@@ -115,12 +115,13 @@ class ChannelContext(HacContext):
     are mixed, by the softmax of two further outputs.
     """
 
-    def __init__(self, params: HacPlusModelParams) -> None:
+    def __init__(self, params: HacPlusModelParams, chunk_width: int) -> None:
         super().__init__(params)
+        self.chunk_width = chunk_width
         channels = params.feat_dim // params.chunks
         self.channels = channels
         self.chunks = nn.ModuleList(
-            TwoLayers(3 * params.feat_dim + channels * c, params.chunk_width, 3 * channels, leak=LEAK)
+            TwoLayers(3 * params.feat_dim + channels * c, chunk_width, 3 * channels, leak=LEAK)
             for c in range(params.chunks)
         )
 

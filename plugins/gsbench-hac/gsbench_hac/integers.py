@@ -7,7 +7,7 @@ rows and weights of the grid of signs; its features (int16, in 2^-12) go through
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,10 +25,10 @@ from gsbench_hac.context import GROUPS, MEAN_SHIFT, HacContext
 #: Bits after the point, of the features of the grid and of the network's outputs.
 GRID_BITS: Final = 12
 OUTPUT_BITS: Final = 12
-#: Of a weight, the sign included. Fewer cost more in the attributes than they save here.
-WEIGHT_BITS: Final = 8
+#: Of a weight, the sign included, from which the encoder chooses.
+WEIGHT_BITS: Final = (4, 5, 6, 8)
 #: Rows on which networks are calibrated.
-_CALIBRATION: Final = 1 << 13
+_CALIBRATION: Final = 1 << 12
 
 Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
@@ -64,19 +64,22 @@ def signs_of(context: HacContext) -> UInt8:
     return pack_signs((context.grid.table.detach() >= 0.0).numpy())
 
 
-def quantized(network: TwoLayers, inputs: Int16, input_bits: int, limit: int) -> IntegerNetwork:
-    """The integer network that comes near `network` on `inputs` [n, ...] of magnitude at most `limit`."""
+def cheapest(
+    network: TwoLayers, inputs: Int16, input_bits: int, limit: int, cost: Callable[[IntegerNetwork], float]
+) -> IntegerNetwork:
+    """Of the integer networks that come near `network` on `inputs` [n, ...] of magnitude at most `limit`, with fewer or
+    more bits per weight, the one for which its own bytes and `cost`, those of what it predicts, are least.
+    """
     sample = inputs[:: max(1, len(inputs) // _CALIBRATION)] if len(inputs) else np.zeros((1, inputs.shape[1]), np.int16)
     activation: nn.Module = nn.LeakyReLU(network.leak) if network.leak else nn.ReLU()
     layers = [network.first, activation, network.second]
-    return IntegerNetwork.from_float(
-        layers,
-        sample,
-        input_bits=input_bits,
-        output_bits=OUTPUT_BITS,
-        weight_bits=WEIGHT_BITS,
-        input_limit=limit,
-    )
+    candidates = [
+        IntegerNetwork.from_float(
+            layers, sample, input_bits=input_bits, output_bits=OUTPUT_BITS, weight_bits=bits, input_limit=limit
+        )
+        for bits in WEIGHT_BITS
+    ]
+    return min(candidates, key=lambda candidate: len(candidate.to_bytes()) + cost(candidate))
 
 
 def grid_features(points: Int32, extent: Sequence[int], levels: torch.Tensor, signs: UInt8) -> Int16:

@@ -221,7 +221,22 @@ class HacPlusModel(HacModel):
 
     def make_context(self) -> HacContext:
         """The hash grid's context, and the networks of the chunks."""
-        return ChannelContext(self.model_params)
+        return ChannelContext(self.model_params, self.model_params.chunk_width_for(len(self)))
+
+    def reset_networks(self) -> None:
+        """As in the base class, with networks of chunks that suit the number of anchors."""
+        self.context = self.make_context()
+        super().reset_networks()
+
+    def state(self) -> dict[str, Any]:
+        """As in the base class, and the width of the networks of chunks."""
+        assert isinstance(self.context, ChannelContext)
+        return {**super().state(), "chunk_width": self.context.chunk_width}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state`."""
+        self.context = ChannelContext(self.model_params, int(state["chunk_width"]))
+        super().load_state(state)
 
     def mask_loss(self, opt: HacParams) -> Tensor:
         """None: the rate is what masks cost."""

@@ -42,14 +42,22 @@ class HacPlusModelParams(HacModelParams):
     """As for hac, and the context within an anchor."""
 
     chunks: int = setting(5, "parts in which the channels of a feature are coded, each in the context of those before")
-    chunk_width: int = setting(40, "hidden neurons of the network of such a part")
+    chunk_width: int = setting(0, "hidden neurons of the network of such a part; 0: by the number of anchors, up to 40")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.chunks <= self.feat_dim or self.feat_dim % self.chunks:
             raise UsageError(f"chunks = {self.chunks!r}: expected a divisor of feat_dim = {self.feat_dim}")
-        if not 1 <= self.chunk_width <= 4096:
-            raise UsageError(f"chunk_width = {self.chunk_width!r}: expected 1 to 4096")
+        if not 0 <= self.chunk_width <= 4096:
+            raise UsageError(f"chunk_width = {self.chunk_width!r}: expected 1 to 4096, or 0")
+
+    def chunk_width_for(self, anchors: int) -> int:
+        """`chunk_width` or, where that is 0, a neuron for every thousand anchors that a training begins with, 4 to 40.
+
+        The publication has 40, for scenes of 100,000 anchors and more. A neuron costs about half a kilobyte of the
+        file; with 10,000 anchors, 40 of them cost more than what they save.
+        """
+        return self.chunk_width or min(40, max(4, -(-anchors // 1000)))
 
 
 @dataclass
@@ -88,14 +96,24 @@ class HacParams(AnchorParams):
                 )
 
     def scaled(self, iterations: int) -> Self:
-        """As in the base class; the shortest runs, too, end with a step that has the context."""
+        """As in the base class; the shortest runs, too, end with a step that has the context.
+
+        The context's learning rate grows with the square root of what is cut: it begins from nothing when the rate
+        does, and has fewer steps to get there. (1,500 steps on the demo: 5 % fewer bytes at equal quality.)
+        That of the masks grows by as much as is cut: each step moves a mask by about the rate, and the way from where
+        it begins to where its offset no longer lives stays as long.
+        """
         factor = iterations / self.iterations
         last = max(0, iterations - 1)
         early = {
             name: min(last, max(0, round(getattr(self, name) * factor)))
             for name in ("noise_from_iter", "rate_from_iter")
         }
-        return replace(super(HacParams, replace(self, noise_from_iter=0, rate_from_iter=0)).scaled(iterations), **early)
+        faster = max(1.0, factor**-0.5)
+        rates = {name: getattr(self, name) * faster for name in ("context_lr", "context_lr_final")}
+        rates |= {name: getattr(self, name) * max(1.0, 1.0 / factor) for name in ("mask_lr", "mask_lr_final")}
+        shape = super(HacParams, replace(self, noise_from_iter=0, rate_from_iter=0)).scaled(iterations)
+        return replace(shape, **early, **rates)
 
     def adjustment_steps(self) -> Iterable[int]:
         """The steps at which anchors grow and are pruned."""

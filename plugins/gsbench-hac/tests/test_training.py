@@ -186,8 +186,19 @@ def test_rates_are_the_weights_of_the_publications() -> None:
         (HacModelParams, {"q_scales": 0.0}, "q_scales"),
         (HacModelParams, {"hash_plane_entries": 0}, "hash_plane_entries"),
         (HacPlusModelParams, {"chunks": 7}, "chunks = 7: expected a divisor of feat_dim = 50"),
+        (HacPlusModelParams, {"chunk_width": -1}, "chunk_width = -1"),
     ],
 )
 def test_settings_that_make_no_sense_are_named(params: type, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         params(**settings)
+
+
+def test_networks_of_chunks_suit_the_number_of_anchors() -> None:
+    assert [HacPlusModelParams().chunk_width_for(n) for n in (1, 4_001, 16_000, 1_000_000)] == [4, 5, 16, 40]
+    assert HacPlusModelParams(chunk_width=40).chunk_width_for(1) == 40
+    model = HacPlusModel.construct(HacPlusModelParams(chunk_width=7))
+    model.create_from_scene(tiny_scene().for_training())
+    other = HacPlusModel.from_state(model.state(), HacPlusModelParams())  # what was trained is what counts
+    assert other.context.chunks[0].first.out_features == 7
+    assert torch.equal(other.context.chunks[0].first.weight, model.context.chunks[0].first.weight)

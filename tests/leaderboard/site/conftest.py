@@ -175,7 +175,7 @@ class Browser:
             self.process.wait()
 
 
-_KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Tab": 9}
+_KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Enter": 13}
 
 
 @pytest.fixture(scope="session")

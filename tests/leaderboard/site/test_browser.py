@@ -364,6 +364,30 @@ def test_bytes_of_the_bars_are_those_of_the_record(browser: Any, site: Callable[
     assert rows[0][1] / rows[1][1] == pytest.approx(by_method["hac"] / by_method["3dgs"], rel=0.2)
 
 
+def test_a_scene_without_files_says_so(browser: Any, several: Path) -> None:
+    browser.open(several.parent / "garden.html")
+    browser.wait(TABLE)
+    text = browser.run("document.getElementById('images').textContent")
+    assert text == "No images: this page was made without images."
+    assert browser.run("document.getElementById('no-viewer').textContent").startswith("Nothing to show: ")
+    assert browser.run("document.querySelectorAll('.part-row').length") == 9
+
+
+def test_rows_can_be_chosen_by_keyboard(browser: Any, several: Path) -> None:
+    browser.open(several)
+    browser.wait(TABLE)
+    # Tabulator lays itself out once more when it comes into sight.
+    browser.run("document.getElementById('results').scrollIntoView({block: 'start', behavior: 'instant'})")
+    browser.screenshot()
+    browser.wait(
+        "(row => { row.focus({preventScroll: true}); return document.activeElement === row; })"
+        "(GSB.table.getRows('active')[0].getElement())"
+    )
+    browser.key("Enter")
+    browser.wait("!document.getElementById('selected').hidden")
+    assert browser.run("GSB.table.getSelectedData().length") == 1
+
+
 def test_provenance_of_a_number(browser: Any, site: Callable[[], Path], results: Path) -> None:
     browser.open(site() / "gs1600-demo" / "demo.html", anchor="#hac%2F0.002")
     browser.wait(f"{TABLE} && !document.getElementById('provenance').hidden")

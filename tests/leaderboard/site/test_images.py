@@ -14,7 +14,7 @@ from gsbench.leaderboard.board import Board, Result
 from gsbench.leaderboard.build import build_board
 from gsbench.leaderboard.site.colors import ERROR_COLORS, ERROR_FULL
 from gsbench.leaderboard.site.frames import FrameFinder
-from gsbench.leaderboard.site.images import chosen_views, error_map
+from gsbench.leaderboard.site.images import ImageWriter, chosen_views, error_map
 from gsbench.leaderboard.site.options import SiteOptions
 from gsbench.leaderboard.site.scenes import find_scene
 
@@ -115,3 +115,20 @@ def test_images_of_a_page_are_those_of_the_record(results: Path, site: Callable[
     assert record.views[1].metrics["psnr"] == pytest.approx(10 * np.log10(255**2 / mse), abs=1e-6)
     error = np.asarray(Image.open(folder / "3dgs-default" / "0001.error.webp"))
     np.testing.assert_array_equal(error, error_map(render, truth))
+
+
+def test_large_images_are_stored_with_loss_and_pages_say_so(results: Path, tmp_path: Path) -> None:
+    section = build_board([results]).sections[0]
+    result = section.entries[0].scenes[0].results[0]
+    options = SiteOptions(views=1, lossless_pixels=1000, quality=80)
+    found = ImageWriter(tmp_path, options).scene(section, "demo", find_scene(result.record, options))
+    assert found["quality"] == 80
+    (view,) = found["views"]
+    lossy = np.asarray(Image.open(tmp_path / view["truth"])).astype(float)
+    assert lossy.shape == (view["height"], view["width"], 3)
+    exact = ImageWriter(tmp_path / "exact", SiteOptions(views=1)).scene(
+        section, "demo", find_scene(result.record, options)
+    )
+    assert exact["quality"] is None
+    truth = np.asarray(Image.open(tmp_path / "exact" / view["truth"])).astype(float)
+    assert 0 < np.mean((truth - lossy) ** 2) < 60

@@ -163,8 +163,8 @@
   }
 
   function options(metric, all, onSelect) {
-    const low = Math.min(...all.map((point) => point.x - Math.min(point.sx, point.x / 2)));
-    const high = Math.max(...all.map((point) => point.x + point.sx));
+    const low = all.reduce((least, point) => Math.min(least, point.x - Math.min(point.sx, point.x / 2)), Infinity);
+    const high = all.reduce((most, point) => Math.max(most, point.x + point.sx), 0);
     const room = Math.max(1.12, (high / low) ** 0.06);
     const [min, max] = [low / room, high * room];
     const grid = variable("--line");
@@ -253,7 +253,7 @@
           "figure",
           { class: "plot" },
           h("figcaption", {}, h("strong", {}, metric.title), metric.unit ? ` in ${metric.unit}` : "",
-            h("span", { class: "muted" }, metric.up ? "higher is better" : "lower is better; the axis points down")),
+            h("span", { class: "muted" }, metric.up ? "higher is better" : "lower is better, axis reversed")),
         );
         host.append(figure);
         if (!all.length) {

@@ -2,7 +2,7 @@
 "use strict";
 
 (function () {
-  const { h, curveStyle, mean, fixed, brief, bytes, seconds, valueNode, quantity, onTheme } = window.GSB;
+  const { h, curveStyle, mean, fixed, brief, bytes, seconds, valueNode, spreadRoom, focusable, quantity, onTheme } = window.GSB;
   const scene = window.GSB_SCENE;
   const site = document.body.dataset.root;
   const byId = (id) => document.getElementById(id);
@@ -70,7 +70,10 @@
     const slider = h("img-comparison-slider", { tabindex: "0", "aria-label": "Slider between the two images; arrow keys move it" }, firstImage, secondImage);
     const caption = h("div", { class: "captions" }, h("p", { class: "caption" }), h("p", { class: "caption end" }));
     const frame = h("div", { class: "compare" }, slider);
-    const big = h("button", { type: "button", class: "link", onclick: () => frame.classList.toggle("actual") }, "one image pixel per CSS pixel");
+    const big = h("button", { type: "button", class: "link" }, "show at actual size");
+    big.addEventListener("click", () => {
+      big.textContent = frame.classList.toggle("actual") ? "fit to the page" : "show at actual size";
+    });
     host.replaceChildren(
       h("div", { class: "controls" }, h("label", {}, "View ", view), h("label", {}, "Left ", left), h("label", {}, "Right ", right), big),
       frame,
@@ -79,7 +82,7 @@
 
     firstImage.addEventListener("load", () => {
       // Small images are not blown up to more than twice their size.
-      slider.style.maxWidth = `${2 * firstImage.naturalWidth}px`;
+      host.style.setProperty("--widest", `${2 * firstImage.naturalWidth}px`);
     });
 
     function draw() {
@@ -95,6 +98,7 @@
     byId("error-scale").hidden = !initial.some((source) => source.error);
     draw();
     const missing = bySize.filter((entry) => typeof images.renders[entry.key] === "string");
+    if (images.quality) host.append(h("p", { class: "note" }, `These images are stored as WebP of quality ${images.quality}; the numbers are those of the renders themselves.`));
     if (images.reason) host.append(h("p", { class: "note" }, `No ground truth: ${images.reason}.`));
     for (const entry of missing) host.append(h("p", { class: "note" }, `No images of ${entry.label}: ${images.renders[entry.key]}.`));
   }
@@ -199,9 +203,10 @@
   }
 
   function number(title, field, format, valueOf, text) {
+    const room = spreadRoom(good.map(valueOf), format);
     return {
       title, field, hozAlign: "right", headerHozAlign: "right", sorter: byNumber, headerTooltip: text || false,
-      formatter: (cell) => valueNode(valueOf(cell.getData().entry), format),
+      formatter: (cell) => valueNode(valueOf(cell.getData().entry), format, null, room),
     };
   }
 
@@ -216,7 +221,7 @@
   function buildTables() {
     const has = (name) => good.some((entry) => mean(quantity(entry, name)) !== null && mean(quantity(entry, name)) !== undefined);
     const integer = (value) => fixed(value, 0);
-    const smallest = Math.min(...good.map((entry) => mean(quantity(entry, "bytes")) || 1e12)) / 1e6;
+    const digits = window.GSB.megabyteDigits(good.map((entry) => mean(quantity(entry, "bytes"))));
     const shared = { layout: "fitDataFill", maxHeight: "60vh", columnDefaults: { headerSortTristate: false, resizable: false }, index: "id" };
     new window.Tabulator("#quality", {
       ...shared,
@@ -225,7 +230,7 @@
       initialSort: [{ column: "bytes", dir: "asc" }],
       columns: [
         NAME,
-        number("MB", "bytes", (value) => fixed(value / 1e6, smallest < 1 ? 3 : smallest < 30 ? 2 : 1), (entry) => quantity(entry, "bytes")),
+        number("MB", "bytes", (value) => fixed(value / 1e6, digits), (entry) => quantity(entry, "bytes")),
         ...metrics.map((metric) => number(metric.unit ? `${metric.title}, ${metric.unit}` : metric.title, `m_${metric.name}`,
           (value) => fixed(value, metric.digits), (entry) => entry.m[metric.name], metric.text)),
         number("Gaussians", "gaussians", integer, (entry) => quantity(entry, "gaussians")),
@@ -242,6 +247,7 @@
       ...shared,
       data: resultRows(),
       initialSort: [{ column: "label", dir: "asc" }],
+      rowFormatter: focusable,
       columns: [
         NAME,
         { title: "Seed", field: "seed", hozAlign: "right", headerHozAlign: "right", sorter: "number" },

@@ -2,7 +2,7 @@
 "use strict";
 
 (function () {
-  const { h, curveStyle, mean, spread, reason, fixed, brief, bytes, seconds, valueNode, quantity, onTheme } = window.GSB;
+  const { h, curveStyle, mean, reason, fixed, brief, bytes, seconds, valueNode, spreadRoom, focusable, quantity, onTheme } = window.GSB;
   const section = window.GSB_SECTION;
   const site = document.body.dataset.root;
   const state = { scene: null, hidden: new Set() };
@@ -144,6 +144,9 @@
   }
 
   function column(title, field, format, valueOf, extra) {
+    const values = section.entries.flatMap((entry) => [entry, ...Object.values(entry.s || {})]).map(valueOf);
+    const room = spreadRoom(values, format);
+    const marked = section.entries.some((entry) => (entry.ties[extra.tie || field] || []).length);
     return {
       title,
       field,
@@ -153,7 +156,7 @@
       formatter: (cell) => {
         const { entry, of } = cell.getData();
         const value = of ? valueOf(of) : `no good record of this scene`;
-        return valueNode(value === null ? undefined : value, format, marks(entry, extra.tie || field));
+        return valueNode(value === null ? undefined : value, format, marked ? marks(entry, extra.tie || field) : null, room);
       },
       ...extra,
     };
@@ -178,12 +181,13 @@
   }
 
   function columns() {
+    const digits = window.GSB.megabyteDigits(section.entries.map((entry) => mean(quantity(entry, "bytes"))));
     const found = [
       {
         title: "Method and rate", field: "label", frozen: innerWidth > 620, sorter: "string", minWidth: 150,
         formatter: (cell) => labelNode(cell.getData().entry),
       },
-      column("MB", "bytes", (value) => fixed(value / 1e6, megabyteDigits()), (of) => quantity(of, "bytes"), {
+      column("MB", "bytes", (value) => fixed(value / 1e6, digits), (of) => quantity(of, "bytes"), {
         tie: "bytes", headerTooltip: "Size of the artifact on disk, 10^6 bytes", tooltip: false,
       }),
     ];
@@ -222,12 +226,6 @@
     });
   }
 
-  function megabyteDigits() {
-    const sizes = section.entries.map((entry) => mean(quantity(entry, "bytes"))).filter((size) => size > 0);
-    const smallest = Math.min(...sizes, 1e9) / 1e6;
-    return smallest < 1 ? 3 : smallest < 30 ? 2 : 1;
-  }
-
   let table = null;
 
   function buildTable() {
@@ -240,6 +238,7 @@
       initialSort: [{ column: "bytes", dir: "asc" }],
       columnDefaults: { headerSortTristate: false, resizable: false },
       placeholder: "No row matches.",
+      rowFormatter: focusable,
     });
     table.on("rowClick", (event, row) => {
       if (!event.target.closest("a")) select(row.getData().entry, false);
@@ -327,6 +326,10 @@
     return `${value > 0 ? "+" : ""}${fixed(value, 1)} %`;
   }
 
+  function share100(share) {
+    return h("span", { class: "share" }, `${fixed(100 * share, 0)} %`);
+  }
+
   function bdRow(bd, metric) {
     const several = bd.s.length > 1;
     const single = bd.s[0];
@@ -344,7 +347,7 @@
       {},
       h("th", { scope: "row" }, swatch(bd.c), section.curves[bd.c]),
       value,
-      h("td", { class: "num" }, bar, `${fixed(100 * share, 0)} %`),
+      h("td", { class: "num" }, bar, share100(share)),
       h("td", { class: "num" }, `${bd.n}/${bd.of}`),
       h("td", {}, interval ? h("span", { class: "muted" }, interval) : null, notes ? h("div", { class: "muted" }, notes) : null,
         single && !several ? h("div", { class: "muted" }, pointsText(single)) : null, details),

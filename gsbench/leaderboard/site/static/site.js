@@ -102,10 +102,14 @@
   const spread = (value) => (Array.isArray(value) && value.length > 1 ? value[1] : null);
   const reason = (value) => (typeof value === "string" ? value : "");
 
+  /* Making a format takes far longer than using it. */
+  const formats = new Map();
+
   function fixed(value, digits) {
-    return value
-      .toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })
-      .replace("-", "\u2212");
+    if (!formats.has(digits)) {
+      formats.set(digits, new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+    }
+    return formats.get(digits).format(value).replace("-", "\u2212");
   }
 
   /** As many decimals as three significant digits need, at most `most`. */
@@ -117,6 +121,12 @@
   /* `mean` is given for a spread, which is shown with the unit and the decimals of its mean. */
   function brief(value, mean) {
     return fixed(value, digitsFor(mean || value, 4));
+  }
+
+  /** Decimals of a column of sizes in MB: the smallest has three significant digits. */
+  function megabyteDigits(sizes) {
+    const smallest = sizes.reduce((least, size) => (size > 0 ? Math.min(least, size) : least), 1e9) / 1e6;
+    return Math.max(1, Math.min(6, 2 - Math.floor(Math.log10(smallest))));
   }
 
   function withUnit(value, mean, units) {
@@ -133,20 +143,36 @@
     return withUnit(value, mean, [unit]);
   }
 
-  /** Mean and, smaller, the spread; a dash with its reason where there is no value. */
-  function valueNode(value, format, marks) {
+  const spreadText = (value, format) => (spread(value) ? `\u00b1${format(spread(value), mean(value))}` : "");
+
+  /** Characters of the longest spread in a column of values. */
+  function spreadRoom(values, format) {
+    const step = Math.ceil(values.length / 3000); // a sample is enough for the room
+    let room = 0;
+    for (let i = 0; i < values.length; i += step) room = Math.max(room, spreadText(values[i], format).length);
+    return room;
+  }
+
+  /** Mean and, smaller, the spread (for which `room` characters are left in every row, so that means line up); a dash
+      with its reason where there is no value. */
+  function valueNode(value, format, marks, room) {
     const number = mean(value);
     if (number === null || number === undefined) {
       return h("span", { class: "none", title: reason(value) || "not recorded" }, "\u2014");
     }
-    const deviation = spread(value);
-    return h(
-      "span",
-      { class: "value" },
-      h("span", { class: "mean" }, format(number)),
-      h("span", { class: "spread" }, deviation === null || deviation === 0 ? "" : `\u00b1${format(deviation, number)}`),
-      marks || null,
-    );
+    const deviation = room ? h("span", { class: "spread" }, spreadText(value, format)) : null;
+    if (deviation) deviation.style.minWidth = `calc(${room}ch + 0.4em)`;
+    return h("span", { class: "value" }, h("span", { class: "mean" }, format(number)), deviation, marks || null);
+  }
+
+  /** Lets the keyboard choose rows of a table, as a click does. */
+  function focusable(row) {
+    const element = row.getElement();
+    if (element.tabIndex === 0) return;
+    element.tabIndex = 0;
+    element.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && event.target === element) element.click();
+    });
   }
 
   /** The values of a row beside its metrics; the order is that of gsbench.leaderboard.site.payload.QUANTITIES. */
@@ -157,7 +183,7 @@
   }
 
   window.GSB = {
-    h, isDark, curveStyle, variable, mean, spread, reason, fixed, brief, bytes, seconds, valueNode, quantity, addCopyButton,
+    h, isDark, curveStyle, variable, mean, spread, reason, fixed, brief, bytes, seconds, megabyteDigits, valueNode, spreadRoom, focusable, quantity, addCopyButton,
     onTheme: (listener) => listeners.push(listener),
   };
 })();

@@ -244,7 +244,14 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     const usable = scene.entries.filter((entry) => scene.viewer[entry.key] && typeof scene.viewer[entry.key] === "object");
-    if (!usable.length) return;
+    const others = scene.entries.filter((entry) => typeof scene.viewer[entry.key] === "string");
+    if (!usable.length) {
+      const reasons = [...new Set(others.map((entry) => scene.viewer[entry.key]))];
+      if (typeof camera === "string") reasons.unshift(camera);
+      byId("no-viewer").textContent = `Nothing to show: ${reasons.join("; ") || "this page was made without it"}.`;
+      return;
+    }
+    for (const entry of others) byId("stage").after(h("p", { class: "note" }, `No viewer for ${entry.label}: ${scene.viewer[entry.key]}.`));
     const select = byId("viewer-entry");
     const button = byId("load");
     usable.sort((a, b) => scene.viewer[a.key].bytes - scene.viewer[b.key].bytes);
