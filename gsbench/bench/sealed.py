@@ -180,7 +180,13 @@ def decode_sealed(
         if inventory is not None:
             # What the child finds in place, and not as it was kept, must still be what it was.
             visible.check_unchanged([path for path in visible.code if path not in request["kept"]])
-        _run_child(folder, request, _environment(threads), timeout, log, progress)
+        try:
+            _run_child(folder, request, _environment(threads), timeout, log, progress)
+        except SealedError as error:
+            # Where the child found the artifact says nothing to anybody.
+            for place in (Path("/sandbox"), folder):
+                error.args = (str(error).replace(str(place / "input" / name), str(artifact)),)
+            raise
         report = _read_report(folder / "output" / "timing.json", len(cameras))
         frames = _take_frames(folder / "output" / "frames", cameras, out)
     timing = Timing(report["decode_seconds"], tuple(report["render_ms"]))

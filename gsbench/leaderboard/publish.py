@@ -105,10 +105,13 @@ def add_records(
 
 def _obstacle(item: Loaded, root: Path, replace: bool) -> str | None:
     """Why a record cannot be published, None if it can."""
+    target = root / item.name
+    there = _sha256(target) if target.is_file() else None
+    if there == item.sha256:
+        return None
     if item.artifact is None:
         return f"{item.path}: its artifact is missing; a record is published from where its artifact is"
-    target = root / item.name
-    if replace or not target.is_file() or _sha256(target) == item.sha256:
+    if replace or there is None:
         return None
     return f"{item.path}: {target} is another result already{_differences(target, item.record)}; to replace it: --replace --reason TEXT"  # noqa: E501
 
@@ -161,14 +164,14 @@ def _publish(
 def _copy_all(item: Loaded, root: Path, board: str, max_artifact_bytes: int, sums: dict[str, str], done: Added) -> None:
     """Copy a record, its artifact if it is small enough, and its note."""
     folder = PurePosixPath(item.name).parent
-    assert item.artifact is not None  # checked before
-    artifact, size = str(folder / item.artifact.name), item.record.bytes or 0
-    if size <= max_artifact_bytes:
-        _copy(item.artifact, root / artifact)
-        sums[artifact] = str(item.record.sha256)
-        done.artifacts.append(f"{board}/{artifact}")
-    elif artifact not in sums:
-        done.left_out[f"{board}/{artifact}"] = f"{size / 1e6:.2f} MB, more than {max_artifact_bytes / 1e6:g} MB"
+    if item.artifact is not None:  # else the record is there already, published without it
+        artifact, size = str(folder / item.artifact.name), item.record.bytes or 0
+        if size <= max_artifact_bytes:
+            _copy(item.artifact, root / artifact)
+            sums[artifact] = str(item.record.sha256)
+            done.artifacts.append(f"{board}/{artifact}")
+        elif artifact not in sums:
+            done.left_out[f"{board}/{artifact}"] = f"{size / 1e6:.2f} MB, more than {max_artifact_bytes / 1e6:g} MB"
     if item.verification is not None:
         note = note_path(item.path)
         _copy(note, root / folder / note.name)
@@ -298,6 +301,9 @@ class _Check:
         for name in sorted(there):
             if name not in _UNLISTED and name not in belonging:
                 self.problems.append(f"{there[name]}: belongs to no record of the board")
+            elif name in belonging and name not in sums and not _is_record(name):  # of records the loader tells
+                again = f"gsbench leaderboard add {root} --to {root.parent} --board {root.name}"
+                self.problems.append(f"{there[name]}: not listed in {SUMS_FILE}; to list it: {again}")
         for name in sorted(sums):
             if name not in there:
                 self.problems.append(f"{root / name}: missing, though listed in {SUMS_FILE}")

@@ -6,6 +6,7 @@ Imports no torch: plugins announce their data sets with these classes.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -145,6 +146,9 @@ class SceneOptions:
 
 
 def safe_name(name: str) -> str:
-    """`name` as a part of a path: other characters than letters, digits and . _ + - become "-"; never empty."""
-    cleaned = re.sub(r"[^A-Za-z0-9._+-]+", "-", name)[:100].lstrip("._+-")
+    """`name` as a part of a path: letters lose their accents, and what is then no letter, digit, . _ + or - of ASCII
+    becomes "-"; never empty.
+    """
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    cleaned = re.sub(r"[^A-Za-z0-9._+-]+", "-", plain)[:100].lstrip("._+-").rstrip("-")
     return cleaned or "scene"

@@ -257,7 +257,7 @@ def test_another_job_protocol_is_refused(
     dots: Callable[..., Path], decode: Decode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sealed, "JOB_PROTOCOL", 99)
-    with pytest.raises(SealedError, match=r"protocol 99, this environment's gsbench 1; install the same version"):
+    with pytest.raises(SealedError, match=r"protocol 99, this environment's gsbench 2; install the same version"):
         decode("dots", dots())
 
 

@@ -430,3 +430,10 @@ def test_everything_dead_stays_where_it_is() -> None:
     before = values(params)
     strategy.step_post_backward(params, optimizers, strategy.initialize_state(), 1, {})
     assert all(torch.equal(params[k], v) for k, v in before.items())
+
+
+def test_a_negative_cap_is_refused() -> None:
+    from gsbench import MCMCStrategy
+
+    with pytest.raises(ValueError, match="cap_max: expected 0 or more, got -1"):
+        MCMCStrategy(cap_max=-1)

@@ -37,7 +37,7 @@ class MCMCStrategy(Strategy):
         noise_injection_stop_iter: no noise from this step on; -1 for noise to the end.
 
     Raises:
-        ValueError: if refine_every is not at least 1.
+        ValueError: if refine_every is not at least 1, or cap_max negative.
     """
 
     cap_max: int = 1_000_000
@@ -51,6 +51,8 @@ class MCMCStrategy(Strategy):
 
     def __post_init__(self) -> None:
         check_intervals(refine_every=self.refine_every)
+        if self.cap_max < 0:
+            raise ValueError(f"cap_max: expected 0 or more, got {self.cap_max}")
 
     def initialize_state(self, seed: int = 0) -> dict[str, Any]:
         """The running state: the generator (of the CPU) that everything is drawn from.
