@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +33,7 @@ except ImportError:  # the light environments of tox.ini run the tests marked so
 
 if TYPE_CHECKING:
     from gsbench.hooks import PluginStatus
+    from gsbench.native.cuda import CudaLibrary
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,6 +63,47 @@ def _restore_global_state() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.set_rng_state(state)
+
+
+@pytest.fixture(scope="session")
+def cuda_twin(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> CudaLibrary:
+    """The CUDA library's twin: csrc/cuda compiled by the C++ compiler, its kernels run as loops on the host. It is kept
+    under build/, by what it was made from.
+    """
+    from gsbench.native.cuda import CudaLibrary
+
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no C++ compiler to build the CUDA library's twin with")
+    sources = sorted((repository / "csrc" / "cuda").glob("*.cu"))
+    flags = ["-std=gnu++17", "-O1", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
+    flags += ['-DGSB_BUILD_ID="twin"', '-DGSB_CUDA_TARGETS="host"', f"-I{repository / 'csrc'}"]
+    if platform.machine() == "x86_64":
+        flags.append("-mfma")  # else each fused operation is a call
+    digest = hashlib.sha256(repr((compiler, flags)).encode())
+    for path in sorted((repository / "csrc").rglob("*")):
+        if path.is_file():
+            digest.update(str(path.relative_to(repository)).encode() + path.read_bytes())
+    folder = repository / "build"
+    if not os.access(folder if folder.exists() else repository, os.W_OK):
+        folder = tmp_path_factory.getbasetemp()
+    library = folder / "cuda-twin" / f"{digest.hexdigest()[:16]}.so"
+    if not library.exists():
+        library.parent.mkdir(parents=True, exist_ok=True)
+        parts = tmp_path_factory.mktemp("cuda-twin")
+        objects = [parts / f"{source.stem}.o" for source in sources]
+        commands = [
+            [compiler, *flags, "-x", "c++", "-c", str(source), "-o", str(target)]
+            for source, target in zip(sources, objects, strict=True)
+        ]
+        running = [subprocess.Popen(c, stderr=subprocess.PIPE, text=True) for c in commands]
+        problems = [text for text in (process.communicate()[1] for process in running) if text]
+        assert not problems, "\n".join(problems)
+        made = parts / "twin.so"
+        subprocess.run([compiler, "-shared", *map(str, objects), "-o", str(made)], check=True)
+        shutil.copy(made, library.with_suffix(f".{os.getpid()}"))
+        library.with_suffix(f".{os.getpid()}").replace(library)
+    return CudaLibrary(library)
 
 
 class PluginFolder:

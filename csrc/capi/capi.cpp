@@ -1,29 +1,8 @@
 // The C ABI: argument checks that need no knowledge of the mathematics, then one call into the kernels in use.
 #include "capi/gsbench.h"
 
-#include <cstdio>
-#include <new>
-
-#include "capi/status.h"
+#include "capi/last_error.inc"
 #include "cpu/dispatch.h"
-
-namespace gsb {
-namespace {
-
-constexpr int kErrorCapacity = 512;
-thread_local char last_error[kErrorCapacity] = "";
-
-}  // namespace
-
-int fail(int status, const char* format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(last_error, kErrorCapacity, format, arguments);
-  va_end(arguments);
-  return status;
-}
-
-}  // namespace gsb
 
 extern "C" {
 

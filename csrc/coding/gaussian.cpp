@@ -1,6 +1,7 @@
 // Integers that follow a Gaussian, by tables. A mean is given in 1/64 of the integers' unit, a standard deviation by its
 // index: 2^(index / 8 - 5). From 16 on, the lowest bits are coded as they are, and the tables code the others: a
 // density that is constant over a bin of at most 1/8 standard deviation costs less than .001 bit.
+#include "coding/gaussian_row.h"
 #include "coding/symbols.h"
 
 #ifdef __SSE2__
@@ -14,37 +15,10 @@ constexpr int kLanes = 8;
 // A symbol, its escape and its lowest bits.
 constexpr int64_t kMostBytes = 4 + 4 + kGammaRoom + 4;
 
-struct Row {
-  const int16_t* starts;
-  int64_t first;  // the value that symbol 0 stands for
-  int32_t size;   // symbols, the escape last
-  int shift;      // lowest bits that are coded as they are
-
-  uint32_t start(uint32_t symbol) const { return static_cast<uint16_t>(starts[symbol]) ^ 0x8000u; }
-  // 2^16 wraps to 0, and the difference is right again.
-  uint32_t frequency(uint32_t symbol) const { return static_cast<uint16_t>(starts[symbol + 1] - starts[symbol]); }
-  uint32_t escape() const { return static_cast<uint32_t>(size - 1); }
-};
-
-inline __attribute__((always_inline)) int32_t stride_of(int32_t size) { return (size + kLanes) & ~(kLanes - 1); }
+using Row = GaussianRow;
 
 inline __attribute__((always_inline)) Row row_of(const GaussianTables& tables, int32_t mean, int32_t scale) {
-  Row row;
-  int64_t center = mean;
-  row.shift = 0;
-  if (__builtin_expect(scale >= GaussianTables::kOwnScales, 0)) {
-    constexpr int kFirst = GaussianTables::kOwnScales - GaussianTables::kPerOctave;
-    row.shift = (scale - kFirst) / GaussianTables::kPerOctave;
-    scale = kFirst + scale % GaussianTables::kPerOctave;
-    // The mean from the center of the bin [0, 2^shift - 1], in 1/64 of a bin, rounded.
-    const int64_t bin = int64_t{1} << row.shift;
-    center = (center - GaussianTables::kFractions / 2 * (bin - 1) + bin / 2) >> row.shift;
-  }
-  row.size = tables.sizes[scale];
-  const int64_t fraction = center & (GaussianTables::kFractions - 1);
-  row.starts = tables.starts + tables.offsets[scale] + fraction * stride_of(row.size);
-  row.first = (center >> GaussianTables::kFractionBits) - (row.size - 3) / 2;
-  return row;
+  return gaussian_row(tables, mean, scale);
 }
 
 // How many of the first kLanes (or 2 kLanes) entries are at most `wanted`, before the first that is not.

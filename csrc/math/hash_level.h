@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "math/host_device.h"
+
 namespace gsb {
 
 // A table of `rows` vectors for the vertices of a grid with `resolution` vertices along each of its axes.
@@ -26,7 +28,7 @@ struct HashShape {
   uint32_t low_bits;  // rows - 1 if rows is a power of two, else 0
 };
 
-inline __attribute__((always_inline)) HashShape shape_of(const HashLevel& level) {
+GSB_HD HashShape shape_of(const HashLevel& level) {
   HashShape shape = {};
   int64_t vertices = 1;
   for (int axis = 0; axis < 3; ++axis) {

@@ -12,13 +12,15 @@ constexpr int kMaxShBases = (kMaxShDegree + 1) * (kMaxShDegree + 1);
 
 constexpr float kSh0 = 0.28209479177387814f;
 constexpr float kSh1 = 0.4886025119029199f;
-constexpr float kSh2[5] = {1.0925484305920792f, -1.0925484305920792f, 0.31539156525252005f, -1.0925484305920792f,
-                           0.5462742152960396f};
-constexpr float kSh3[7] = {-0.5900435899266435f, 2.890611442640554f,  -0.4570457994644658f, 0.3731763325901154f,
-                           -0.4570457994644658f, 1.445305721320277f, -0.5900435899266435f};
-constexpr float kSh4[9] = {2.5033429417967046f,  -1.7701307697799304f, 0.9461746957575601f,
-                           -0.6690465435572892f, 0.10578554691520431f, -0.6690465435572892f,
-                           0.47308734787878004f, -1.7701307697799304f, 0.6258357354491761f};
+// By degree and place. (Elements of a constexpr array cannot be used on a device.)
+constexpr float kSh2_0 = 1.0925484305920792f, kSh2_1 = -1.0925484305920792f, kSh2_2 = 0.31539156525252005f,
+                kSh2_3 = -1.0925484305920792f, kSh2_4 = 0.5462742152960396f;
+constexpr float kSh3_0 = -0.5900435899266435f, kSh3_1 = 2.890611442640554f, kSh3_2 = -0.4570457994644658f,
+                kSh3_3 = 0.3731763325901154f, kSh3_4 = -0.4570457994644658f, kSh3_5 = 1.445305721320277f,
+                kSh3_6 = -0.5900435899266435f;
+constexpr float kSh4_0 = 2.5033429417967046f, kSh4_1 = -1.7701307697799304f, kSh4_2 = 0.9461746957575601f,
+                kSh4_3 = -0.6690465435572892f, kSh4_4 = 0.10578554691520431f, kSh4_5 = -0.6690465435572892f,
+                kSh4_6 = 0.47308734787878004f, kSh4_7 = -1.7701307697799304f, kSh4_8 = 0.6258357354491761f;
 
 // basis[(degree + 1)^2] at the unit direction (x, y, z).
 template <class Real>
@@ -31,29 +33,29 @@ GSB_HD void sh_basis(int degree, Real x, Real y, Real z, Real* basis) {
   if (degree < 2) return;
   const Real xx = x * x, yy = y * y, zz = z * z, xy = x * y, yz = y * z, xz = x * z;
   const Real one(1.0f), two(2.0f), three(3.0f), four(4.0f), seven(7.0f);
-  basis[4] = Real(kSh2[0]) * xy;
-  basis[5] = Real(kSh2[1]) * yz;
-  basis[6] = Real(kSh2[2]) * (two * zz - xx - yy);
-  basis[7] = Real(kSh2[3]) * xz;
-  basis[8] = Real(kSh2[4]) * (xx - yy);
+  basis[4] = Real(kSh2_0) * xy;
+  basis[5] = Real(kSh2_1) * yz;
+  basis[6] = Real(kSh2_2) * (two * zz - xx - yy);
+  basis[7] = Real(kSh2_3) * xz;
+  basis[8] = Real(kSh2_4) * (xx - yy);
   if (degree < 3) return;
-  basis[9] = Real(kSh3[0]) * y * (three * xx - yy);
-  basis[10] = Real(kSh3[1]) * xy * z;
-  basis[11] = Real(kSh3[2]) * y * (four * zz - xx - yy);
-  basis[12] = Real(kSh3[3]) * z * (two * zz - three * (xx + yy));
-  basis[13] = Real(kSh3[4]) * x * (four * zz - xx - yy);
-  basis[14] = Real(kSh3[5]) * z * (xx - yy);
-  basis[15] = Real(kSh3[6]) * x * (xx - three * yy);
+  basis[9] = Real(kSh3_0) * y * (three * xx - yy);
+  basis[10] = Real(kSh3_1) * xy * z;
+  basis[11] = Real(kSh3_2) * y * (four * zz - xx - yy);
+  basis[12] = Real(kSh3_3) * z * (two * zz - three * (xx + yy));
+  basis[13] = Real(kSh3_4) * x * (four * zz - xx - yy);
+  basis[14] = Real(kSh3_5) * z * (xx - yy);
+  basis[15] = Real(kSh3_6) * x * (xx - three * yy);
   if (degree < 4) return;
-  basis[16] = Real(kSh4[0]) * xy * (xx - yy);
-  basis[17] = Real(kSh4[1]) * yz * (three * xx - yy);
-  basis[18] = Real(kSh4[2]) * xy * (seven * zz - one);
-  basis[19] = Real(kSh4[3]) * yz * (seven * zz - three);
-  basis[20] = Real(kSh4[4]) * (zz * (Real(35.0f) * zz - Real(30.0f)) + three);
-  basis[21] = Real(kSh4[5]) * xz * (seven * zz - three);
-  basis[22] = Real(kSh4[6]) * (xx - yy) * (seven * zz - one);
-  basis[23] = Real(kSh4[7]) * xz * (xx - three * yy);
-  basis[24] = Real(kSh4[8]) * (xx * (xx - three * yy) - yy * (three * xx - yy));
+  basis[16] = Real(kSh4_0) * xy * (xx - yy);
+  basis[17] = Real(kSh4_1) * yz * (three * xx - yy);
+  basis[18] = Real(kSh4_2) * xy * (seven * zz - one);
+  basis[19] = Real(kSh4_3) * yz * (seven * zz - three);
+  basis[20] = Real(kSh4_4) * (zz * (Real(35.0f) * zz - Real(30.0f)) + three);
+  basis[21] = Real(kSh4_5) * xz * (seven * zz - three);
+  basis[22] = Real(kSh4_6) * (xx - yy) * (seven * zz - one);
+  basis[23] = Real(kSh4_7) * xz * (xx - three * yy);
+  basis[24] = Real(kSh4_8) * (xx * (xx - three * yy) - yy * (three * xx - yy));
 }
 
 // Gradient of sum_k weight[k] basis_k by (x, y, z), taken as independent variables: the caller projects it on the
@@ -69,16 +71,16 @@ GSB_HD void sh_direction_gradient(int degree, Real x, Real y, Real z, const Weig
   const Real xx = x * x, yy = y * y, zz = z * z, xy = x * y, yz = y * z, xz = x * z;
   const Real one(1.0f), two(2.0f), three(3.0f), four(4.0f), six(6.0f), seven(7.0f);
   if (degree >= 2) {
-    const Real w4 = Real(kSh2[0]) * weight(4), w5 = Real(kSh2[1]) * weight(5), w6 = Real(kSh2[2]) * weight(6);
-    const Real w7 = Real(kSh2[3]) * weight(7), w8 = Real(kSh2[4]) * weight(8);
+    const Real w4 = Real(kSh2_0) * weight(4), w5 = Real(kSh2_1) * weight(5), w6 = Real(kSh2_2) * weight(6);
+    const Real w7 = Real(kSh2_3) * weight(7), w8 = Real(kSh2_4) * weight(8);
     gx = gx + y * w4 + z * w7 + two * x * (w8 - w6);
     gy = gy + x * w4 + z * w5 - two * y * (w8 + w6);
     gz = gz + y * w5 + x * w7 + four * z * w6;
   }
   if (degree >= 3) {
-    const Real w9 = Real(kSh3[0]) * weight(9), w10 = Real(kSh3[1]) * weight(10), w11 = Real(kSh3[2]) * weight(11);
-    const Real w12 = Real(kSh3[3]) * weight(12), w13 = Real(kSh3[4]) * weight(13);
-    const Real w14 = Real(kSh3[5]) * weight(14), w15 = Real(kSh3[6]) * weight(15);
+    const Real w9 = Real(kSh3_0) * weight(9), w10 = Real(kSh3_1) * weight(10), w11 = Real(kSh3_2) * weight(11);
+    const Real w12 = Real(kSh3_3) * weight(12), w13 = Real(kSh3_4) * weight(13);
+    const Real w14 = Real(kSh3_5) * weight(14), w15 = Real(kSh3_6) * weight(15);
     gx = gx + six * xy * w9 + yz * w10 - two * xy * w11 - six * xz * w12 + (four * zz - three * xx - yy) * w13 +
          two * xz * w14 + three * (xx - yy) * w15;
     gy = gy + three * (xx - yy) * w9 + xz * w10 + (four * zz - xx - three * yy) * w11 - six * yz * w12 -
@@ -87,9 +89,9 @@ GSB_HD void sh_direction_gradient(int degree, Real x, Real y, Real z, const Weig
          (xx - yy) * w14;
   }
   if (degree >= 4) {
-    const Real w16 = Real(kSh4[0]) * weight(16), w17 = Real(kSh4[1]) * weight(17), w18 = Real(kSh4[2]) * weight(18);
-    const Real w19 = Real(kSh4[3]) * weight(19), w20 = Real(kSh4[4]) * weight(20), w21 = Real(kSh4[5]) * weight(21);
-    const Real w22 = Real(kSh4[6]) * weight(22), w23 = Real(kSh4[7]) * weight(23), w24 = Real(kSh4[8]) * weight(24);
+    const Real w16 = Real(kSh4_0) * weight(16), w17 = Real(kSh4_1) * weight(17), w18 = Real(kSh4_2) * weight(18);
+    const Real w19 = Real(kSh4_3) * weight(19), w20 = Real(kSh4_4) * weight(20), w21 = Real(kSh4_5) * weight(21);
+    const Real w22 = Real(kSh4_6) * weight(22), w23 = Real(kSh4_7) * weight(23), w24 = Real(kSh4_8) * weight(24);
     const Real a = seven * zz - one, b = seven * zz - three, c = Real(21.0f) * zz - three;
     gx = gx + y * (three * xx - yy) * w16 + six * xy * z * w17 + y * a * w18 + z * b * w21 + two * x * a * w22 +
          three * z * (xx - yy) * w23 + four * x * (xx - three * yy) * w24;

@@ -72,13 +72,23 @@ for name in sys.argv[2:]:
 
 
 @click.command("doctor", short_help="Say what works on this machine, and what to do about the rest.")
+@click.option(
+    "--compare-backends",
+    is_flag=True,
+    help="Draw a few scenes with every rasterizer of this machine, and print how far each is from the reference.",
+)
 @json_option
-def command(as_json: bool) -> int:
+def command(as_json: bool, compare_backends: bool) -> int:
     """Say what works on this machine: versions, instruction sets, CUDA, rasterizers, coders, metrics and their weights,
     data sets, plugins, isolation, optional extras, the cache.
 
     Exit code 1 if something essential is broken; what is merely not there is fine.
     """
+    if compare_backends:
+        from gsbench.cli.compare_backends import report
+
+        with without_warnings("gsbench"):
+            return report(as_json)
     with without_warnings("gsbench"):
         checks = run_checks()
     if as_json:
@@ -179,6 +189,7 @@ def _native() -> Iterable[Check]:
 def _cuda() -> Iterable[Check]:
     import torch
 
+    yield _cuda_library()
     if not torch.cuda.is_available():
         build = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
         yield Check("cuda", "missing", f"no device ({build})")
@@ -187,6 +198,21 @@ def _cuda() -> Iterable[Check]:
         properties = torch.cuda.get_device_properties(index)
         memory = properties.total_memory / 2**30
         yield Check("cuda", "ok", f"cuda:{index} {properties.name}, {memory:.1f} GiB, CUDA {torch.version.cuda}")
+
+
+def _cuda_library() -> Check:
+    """Whether gsbench has code for GPUs, and finds one to run it on; this needs no torch with CUDA."""
+    from gsbench.native.cuda import cuda_library, cuda_library_path
+
+    if cuda_library_path() is None:
+        hint = "for GPUs, install it again where nvcc is on the PATH"
+        return Check("cuda library", "missing", "gsbench-core was built without CUDA", hint)
+    library = cuda_library()
+    built = f"build {library.build_id()} for compute capabilities {library.targets.replace(',', ', ')}, {library.path}"
+    count = library.device_count()
+    if count == 0:
+        return Check("cuda library", "ok", f"{built}; no device: {library.why_no_device()}")
+    return Check("cuda library", "ok", f"{built}; devices: {count}")
 
 
 def _plugins() -> Iterable[Check]:
@@ -211,10 +237,14 @@ def _rasterizers() -> Iterable[Check]:
     from gsbench import registry
     from gsbench.hooks import load_plugins
     from gsbench.raster import rasterization
+    from gsbench.raster.backend import ON_GPU
 
     load_plugins()
     for name in registry.rasterizers:
-        device = "cuda" if name == "cuda" else "cpu"
+        device = "cuda" if name in ON_GPU else "cpu"
+        if device == "cuda" and not torch.cuda.is_available():
+            yield Check("rasterizer", "missing", f"{name}: draws on CUDA devices, and torch finds none")
+            continue
         try:
             colors, _, _ = rasterization(
                 means=torch.tensor([[0.0, 0.0, 2.0]], device=device),

@@ -48,8 +48,20 @@ def gsbench_entropy_coders() -> Iterable[tuple[str, str]]:
 
 @hookimpl
 def gsbench_rasterizers() -> Iterable[tuple[str, str]]:
-    """The native rasterizer."""
-    return [("cpu", "gsbench.raster.cpu:CpuBackend")]
+    """The native rasterizers, and those of other packages that are installed. (One that was not built for GPUs has no
+    backend for them.)
+    """
+    from gsbench.native.cuda import cuda_library_path
+
+    found = [("cpu", "gsbench.raster.cpu:CpuBackend")]
+    if cuda_library_path() is not None:
+        found.append(("cuda", "gsbench.raster.cuda:CudaBackend"))
+    adapters = [
+        ("gsplat", "gsplat", "gsbench.raster.adapters.gsplat:GsplatBackend"),
+        ("inria", "diff_gaussian_rasterization", "gsbench.raster.adapters.inria:InriaBackend"),
+    ]
+    found += [(name, target) for name, package, target in adapters if importlib.util.find_spec(package) is not None]
+    return found
 
 
 @hookimpl

@@ -44,6 +44,11 @@ def hashgrid_forward(
     Raises:
         ValueError: if an argument is not as stated.
     """
+    if table.is_cuda:
+        from gsbench.native.cuda import hashgrid
+
+        found, number = hashgrid.hashgrid_forward(points, extent, levels, table, binary=binary)
+        return found, int(number)
     features = torch.empty(points.shape[0], FEATURES * levels.shape[0])
     positive = ctypes.c_int64()
     common = _arguments(points, extent, levels, table, binary)
@@ -71,6 +76,12 @@ def hashgrid_backward(
     Raises:
         ValueError: if an argument is not as stated here and for `hashgrid_forward`.
     """
+    if table.is_cuda:
+        from gsbench.native.cuda import hashgrid
+
+        return hashgrid.hashgrid_backward(
+            points, extent, levels, table, grad_features, grad_signs=grad_signs, binary=binary
+        )
     # Native code writes the rows of the levels, as a rule all there are.
     whole = int(levels[:, 3].sum()) == table.shape[0]
     gradient = torch.empty_like(table) if whole else torch.zeros_like(table)

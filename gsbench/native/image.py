@@ -45,7 +45,7 @@ def image_loss(
     The result has the same bytes for any number of threads, and the two means do not depend on `gradient`.
 
     Args:
-        image: float32 [H, W, 3], contiguous, on the CPU; at least one pixel.
+        image: float32 [H, W, 3], contiguous, on the CPU or a GPU; at least one pixel.
         target: the same.
         l1_weight: weight of L1 in the gradient.
         ssim_weight: weight of SSIM in the gradient; negative to have the loss fall as SSIM rises.
@@ -55,6 +55,14 @@ def image_loss(
     Raises:
         ValueError: if an argument is not as stated.
     """
+    if image.is_cuda:
+        from gsbench.native.cuda import training
+
+        pair, of_image = training.image_loss(
+            image, target, l1_weight=l1_weight, ssim_weight=ssim_weight, gradient=gradient
+        )
+        l1, ssim = pair.tolist()
+        return ImageLoss(l1, ssim, of_image)
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image: expected shape [H, W, 3], got {list(image.shape)}")
     height, width, _ = image.shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ def knn_mean_distance(points: Tensor, k: int = 3, *, threads: int | None = None)
     distance to each other is 0. The same bytes for any number of threads.
 
     Args:
-        points: float32 [P, 3], contiguous, on the CPU, finite.
+        points: float32 [P, 3], contiguous, on the CPU or a GPU, finite.
         k: 1 to 8. With fewer than k others the mean is over those there are; a lone point gets 0.
         threads: how many to use; torch's number by default.
 
@@ -28,6 +29,10 @@ def knn_mean_distance(points: Tensor, k: int = 3, *, threads: int | None = None)
     Raises:
         ValueError: if an argument is not as stated; the message names the row of a coordinate that is not finite.
     """
+    if points.is_cuda:
+        from gsbench.native.cuda import training
+
+        return training.knn_mean_distance(points, k)
     if points.ndim != 2:
         raise ValueError(f"points: expected shape [P, 3], got {list(points.shape)}")
     count = points.shape[0]
@@ -47,3 +52,28 @@ def knn_mean_distance(points: Tensor, k: int = 3, *, threads: int | None = None)
         torch.get_num_threads() if threads is None else threads,
     )
     return distances
+
+
+def simple_knn_distance(points: Tensor) -> Tensor:
+    """The root of the mean squared distance to the 3 nearest others, float32 [P], by simple_knn of the original code.
+
+    That is what 3DGS takes for the first scales; `knn_mean_distance` takes the mean of the distances, which is a little
+    less. For comparisons, where that package is installed.
+
+    Args:
+        points: float32 [P, 3] on a CUDA device.
+
+    Raises:
+        NotImplementedError: if simple_knn does not import, or the points are not on a CUDA device.
+    """
+    try:
+        module = importlib.import_module("simple_knn._C")
+    except Exception as error:
+        raise NotImplementedError(
+            f"simple_knn does not import ({type(error).__name__}: {error}); build it from "
+            "https://gitlab.inria.fr/bkerbl/simple-knn (the package of this name on PyPI is another one)"
+        ) from error
+    if not points.is_cuda:
+        raise NotImplementedError(f"simple_knn works on CUDA devices only, and the points are on {points.device}")
+    squares: Tensor = module.distCUDA2(points)
+    return squares.sqrt()

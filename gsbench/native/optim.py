@@ -27,7 +27,7 @@ def adam_step(
     The result has the same bytes for any number of threads. Autograd's version counters are advanced.
 
     Args:
-        parameter: float32, any shape, contiguous, on the CPU; so are all tensors. They must not overlap.
+        parameter: float32, any shape, contiguous, on the CPU or a GPU; so are all tensors. They must not overlap.
         gradient: of the same shape.
         exp_avg: running mean of the gradient.
         exp_avg_sq: running mean of the squared gradient.
@@ -40,6 +40,11 @@ def adam_step(
     Raises:
         ValueError: if an argument is not as stated.
     """
+    if parameter.is_cuda:
+        from gsbench.native.cuda import training
+
+        training.adam_step(parameter, gradient, exp_avg, exp_avg_sq, lr=lr, betas=betas, eps=eps, step=step)
+        return
     shape = parameter.shape
     call(
         "gsb_adam_step",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -140,7 +140,8 @@ def _addresses(tensors: Mapping[str, Tensor | None]) -> dict[str, int]:
     return {name: tensor.data_ptr() for name, tensor in tensors.items() if tensor is not None}
 
 
-def _options(inputs: InputTensors, settings: RasterSettings) -> _abi.RasterOptions:
+def raster_options(inputs: InputTensors, settings: RasterSettings) -> _abi.RasterOptions:
+    """The options of the ABI for these inputs."""
     colors, sh_degree = inputs.colors, settings.sh_degree
     return _abi.RasterOptions(
         cameras=int(inputs.viewmats.shape[0]),
@@ -160,24 +161,140 @@ def _options(inputs: InputTensors, settings: RasterSettings) -> _abi.RasterOptio
     )
 
 
-def _input_pointers(inputs: InputTensors) -> dict[str, int]:
+def input_pointers(inputs: InputTensors, device: str = "cpu") -> dict[str, int]:
+    """The addresses of the inputs by field of the ABI, after a check."""
     n, c, f32 = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0]), torch.float32
     fields = {
-        "means": pointer("means", inputs.means, f32, (n, 3)),
-        "opacities": pointer("opacities", inputs.opacities, f32, (n,)),
-        "viewmats": pointer("viewmats", inputs.viewmats, f32, (c, 4, 4)),
-        "intrinsics": pointer("Ks", inputs.Ks, f32, (c, 3, 3)),
+        "means": pointer("means", inputs.means, f32, (n, 3), device),
+        "opacities": pointer("opacities", inputs.opacities, f32, (n,), device),
+        "viewmats": pointer("viewmats", inputs.viewmats, f32, (c, 4, 4), device),
+        "intrinsics": pointer("Ks", inputs.Ks, f32, (c, 3, 3), device),
     }
     if inputs.covars is not None:
-        fields["covars"] = pointer("covars", inputs.covars, f32, (n, 3, 3))
+        fields["covars"] = pointer("covars", inputs.covars, f32, (n, 3, 3), device)
     else:
         if inputs.quats is None or inputs.scales is None:
             raise ValueError("quats, scales: expected both where covars are not given")
-        fields["quats"] = pointer("quats", inputs.quats, f32, (n, 4))
-        fields["scales"] = pointer("scales", inputs.scales, f32, (n, 3))
+        fields["quats"] = pointer("quats", inputs.quats, f32, (n, 4), device)
+        fields["scales"] = pointer("scales", inputs.scales, f32, (n, 3), device)
     if inputs.colors is not None:
-        fields["colors"] = pointer("colors", inputs.colors, f32, inputs.colors.shape)
+        fields["colors"] = pointer("colors", inputs.colors, f32, inputs.colors.shape, device)
     return fields
+
+
+def canvas_pointers(
+    canvas: Canvas, slots: int, cameras: int, channels: int, settings: RasterSettings, device: str = "cpu"
+) -> dict[str, int]:
+    """The addresses of what is drawn where, after a check."""
+    f32, fields = torch.float32, {}
+    if canvas.features is not None:
+        fields["features"] = pointer("features", canvas.features, f32, (slots, channels), device)
+    if canvas.backgrounds is not None:
+        fields["backgrounds"] = pointer("backgrounds", canvas.backgrounds, f32, (cameras, channels), device)
+    if canvas.masks is not None:
+        shape = (cameras, settings.height, settings.width)
+        fields["masks"] = pointer("masks", canvas.masks, torch.uint8, shape, device)
+    return fields
+
+
+class ImageGradients(NamedTuple):
+    """What goes into `blend_backward`: image [C, H, W, D]; alpha and distortion [C, H, W, 1] or None."""
+
+    image: Tensor
+    alpha: Tensor | None
+    distortion: Tensor | None
+
+    def pointers(self, cameras: int, channels: int, settings: RasterSettings, device: str = "cpu") -> dict[str, int]:
+        """Addresses by field of the ABI, after a check."""
+        fields, shape = {}, (cameras, settings.height, settings.width)
+        for name, tensor in zip(self._fields, self, strict=True):
+            if tensor is not None:
+                last = channels if name == "image" else 1
+                title = "gradient of the image" if name == "image" else f"gradient of {name}"
+                fields[f"grad_{name}"] = pointer(title, tensor, torch.float32, (*shape, last), device)
+        return fields
+
+
+#: Makes a float32 tensor of some shape, with undefined contents.
+Empty = Callable[..., Tensor]
+
+
+def empty_slot_gradients(slots: int, channels: int, absolute: bool, depths: bool, empty: Empty) -> SlotGradients:
+    """Room for what `blend_backward` finds."""
+    return SlotGradients(
+        means2d=empty(slots, 2),
+        conics=empty(slots, 3),
+        features=empty(slots, channels),
+        opacities=empty(slots),
+        depths=empty(slots) if depths else None,
+        means2d_abs=empty(slots, 2) if absolute else None,
+    )
+
+
+def slot_gradient_addresses(grads: SlotGradients) -> dict[str, int]:
+    """Addresses of such room, by field of the ABI."""
+    names = {"features": "slot_colors", "opacities": "slot_opacities"}
+    found = {names.get(name, name): tensor for name, tensor in grads._asdict().items()}
+    return _addresses({f"grad_{name}": tensor for name, tensor in found.items()})
+
+
+def slot_gradient_pointers(grads: SlotGradients, slots: int, device: str = "cpu") -> dict[str, int]:
+    """Addresses of what goes into `project_backward`, by field of the ABI, after a check."""
+    f32 = torch.float32
+    fields = {
+        "grad_means2d": pointer("gradient of means2d", grads.means2d, f32, (slots, 2), device),
+        "grad_conics": pointer("gradient of conics", grads.conics, f32, (slots, 3), device),
+        "grad_slot_opacities": pointer("gradient of opacities", grads.opacities, f32, (slots,), device),
+    }
+    if grads.features is not None:
+        fields["grad_slot_colors"] = pointer("gradient of colors", grads.features, f32, (slots, 3), device)
+    if grads.depths is not None:
+        fields["grad_depths"] = pointer("gradient of depths", grads.depths, f32, (slots,), device)
+    return fields
+
+
+def empty_input_gradients(
+    inputs: InputTensors, *, colors: bool, shared_colors: bool, viewmats: bool, apart: int | None, empty: Empty
+) -> InputGradients:
+    """Room for what `project_backward` finds, with a leading `apart` unless it is None (colors per camera have one)."""
+    leading = () if apart is None else (apart,)
+    shapes = {name: tensor for name, tensor in inputs._asdict().items() if tensor is not None and name != "Ks"}
+    if inputs.covars is not None:
+        shapes = {name: tensor for name, tensor in shapes.items() if name not in ("quats", "scales")}
+    rooms: dict[str, Tensor | None] = dict.fromkeys(InputGradients._fields)
+    for name, tensor in shapes.items():
+        if (name == "colors" and not colors) or (name == "viewmats" and not viewmats):
+            continue
+        alone = name == "viewmats" or (name == "colors" and not shared_colors)
+        rooms[name] = empty(*(() if alone else leading), *tensor.shape)
+    return InputGradients(**rooms)  # type: ignore[arg-type]
+
+
+def input_gradient_addresses(grads: InputGradients) -> dict[str, int]:
+    """Addresses of such room, by field of the ABI."""
+    return _addresses({f"grad_{name}": tensor for name, tensor in grads._asdict().items()})
+
+
+class RasterStages(Protocol):
+    """What a native rasterizer does for one call, stage by stage; `Rasterizer` says what each is."""
+
+    def project(self, inputs: InputTensors) -> Projected: ...
+    def blend(self, canvas: Canvas, *, statistics: bool = False, surface: bool = False) -> Blended: ...
+    def blend_backward(
+        self,
+        canvas: Canvas,
+        grad_image: Tensor,
+        grad_alpha: Tensor | None = None,
+        grad_distortion: Tensor | None = None,
+        *,
+        absolute: bool = False,
+    ) -> SlotGradients: ...
+    def project_backward(
+        self, inputs: InputTensors, slots: SlotGradients, *, viewmats: bool = False, separate_cameras: bool = False
+    ) -> InputGradients: ...
+    def fisher(self, inputs: InputTensors, canvas: Canvas) -> Tensor: ...
+    def normals(self, inputs: InputTensors) -> Tensor: ...
+    def normals_backward(self, inputs: InputTensors, grad_normals: Tensor) -> Tensor: ...
 
 
 class Rasterizer:
@@ -186,7 +303,7 @@ class Rasterizer:
     """
 
     def __init__(self, inputs: InputTensors, settings: RasterSettings) -> None:
-        self._options = _options(inputs, settings)
+        self._options = raster_options(inputs, settings)
         self._settings = settings
         self._gaussians, self._cameras = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0])
         self._sizes = self._get_sizes()
@@ -240,7 +357,7 @@ class Rasterizer:
             results["camera_ids"] = Result(capacity, torch.int64)
             results["gaussian_ids"] = Result(capacity, torch.int64)
         addresses = {name: result.address for name, result in results.items()}
-        self._call("project_forward", {**_input_pointers(inputs), **addresses})
+        self._call("project_forward", {**input_pointers(inputs), **addresses})
         ranks, bounds = chunk_ranks.tolist(), entry_offsets.tolist()
         visible = ranks[-1][-1] if ranks else 0
         self._slots = s = visible if packed else capacity
@@ -275,16 +392,7 @@ class Rasterizer:
             self._call("bin", fields)
 
     def _canvas_pointers(self, canvas: Canvas) -> dict[str, int]:
-        c, channels = self._cameras, self._options.channels or 3
-        fields = {}
-        if canvas.features is not None:
-            fields["features"] = pointer("features", canvas.features, torch.float32, (self._slots, channels))
-        if canvas.backgrounds is not None:
-            fields["backgrounds"] = pointer("backgrounds", canvas.backgrounds, torch.float32, (c, channels))
-        if canvas.masks is not None:
-            shape = (c, self._settings.height, self._settings.width)
-            fields["masks"] = pointer("masks", canvas.masks, torch.uint8, shape)
-        return fields
+        return canvas_pointers(canvas, self._slots, self._cameras, self._options.channels or 3, self._settings)
 
     def blend(self, canvas: Canvas, *, statistics: bool = False, surface: bool = False) -> Blended:
         """Draw. `surface` asks for distortion and median_slots."""
@@ -341,34 +449,14 @@ class Rasterizer:
         """Gradients of the per-projection arrays; that of depths only with `grad_distortion`, and the absolute sums
         only if asked for.
         """
-        c, width, height, s = self._cameras, self._settings.width, self._settings.height, self._slots
-        channels, f32 = self._options.channels or 3, torch.float32
-        grads = {
-            "grad_means2d": empty_result(s, 2),
-            "grad_conics": empty_result(s, 3),
-            "grad_slot_colors": empty_result(s, channels),
-            "grad_slot_opacities": empty_result(s),
-        }
-        if absolute:
-            grads["grad_means2d_abs"] = empty_result(s, 2)
-        fields = self._canvas_pointers(canvas)
-        fields["grad_image"] = pointer("gradient of the image", grad_image, f32, (c, height, width, channels))
-        if grad_alpha is not None:
-            fields["grad_alpha"] = pointer("gradient of alpha", grad_alpha, f32, (c, height, width, 1))
-        if grad_distortion is not None:
-            shape = (c, height, width, 1)
-            fields["grad_distortion"] = pointer("gradient of distortion", grad_distortion, f32, shape)
-            grads["grad_depths"] = empty_result(s)
+        channels = self._options.channels or 3
+        outer = ImageGradients(grad_image, grad_alpha, grad_distortion)
+        grads = empty_slot_gradients(self._slots, channels, absolute, grad_distortion is not None, empty_result)
+        fields = self._canvas_pointers(canvas) | outer.pointers(self._cameras, channels, self._settings)
         with Lease() as lease:
-            self._call("blend_backward", {**fields, **_addresses(grads), **self._backward_scratch(lease)})
-        return SlotGradients(
-            grads["grad_means2d"],
-            grads["grad_conics"],
-            grads["grad_slot_colors"],
-            grads["grad_slot_opacities"],
-            grads.get("grad_depths"),
-            grads.get("grad_means2d_abs"),
-        )
+            rooms = slot_gradient_addresses(grads) | self._backward_scratch(lease)
+            self._call("blend_backward", {**fields, **rooms})
+        return grads
 
     def project_backward(
         self, inputs: InputTensors, slots: SlotGradients, *, viewmats: bool = False, separate_cameras: bool = False
@@ -376,48 +464,22 @@ class Rasterizer:
         """Gradients of the inputs; of viewmats only if asked for. `slots.features` are those of the projection's
         colors [S, 3], or None.
         """
-        s, f32, c = self._slots, torch.float32, self._cameras
-        per_camera = (c,) if separate_cameras else ()
-
-        def like(tensor: Tensor | None, apart: bool = True) -> Tensor | None:
-            return None if tensor is None else empty_result(*(per_camera if apart else ()), *tensor.shape)
-
-        colors = inputs.colors if slots.features is not None else None
-        with_covars = inputs.covars is not None
-        grads = {
-            "grad_means": like(inputs.means),
-            "grad_quats": None if with_covars else like(inputs.quats),
-            "grad_scales": None if with_covars else like(inputs.scales),
-            "grad_covars": like(inputs.covars),
-            "grad_opacities": like(inputs.opacities),
-            "grad_colors": like(colors, apart=not self._options.colors_per_camera),
-            "grad_viewmats": torch.empty(c, 4, 4) if viewmats else None,
-        }
-        fields = {**_input_pointers(inputs), **_addresses(grads)}
-        fields["grad_means2d"] = pointer("gradient of means2d", slots.means2d, f32, (s, 2))
-        fields["grad_conics"] = pointer("gradient of conics", slots.conics, f32, (s, 3))
-        fields["grad_slot_opacities"] = pointer("gradient of opacities", slots.opacities, f32, (s,))
-        if slots.features is not None:
-            fields["grad_slot_colors"] = pointer("gradient of colors", slots.features, f32, (s, 3))
-        if slots.depths is not None:
-            fields["grad_depths"] = pointer("gradient of depths", slots.depths, f32, (s,))
+        grads = empty_input_gradients(
+            inputs,
+            colors=slots.features is not None,
+            shared_colors=not self._options.colors_per_camera,
+            viewmats=viewmats,
+            apart=self._cameras if separate_cameras else None,
+            empty=empty_result,
+        )
+        fields = {**input_pointers(inputs), **input_gradient_addresses(grads)}
+        fields |= slot_gradient_pointers(slots, self._slots)
         self._options.separate_cameras = int(separate_cameras)
         with Lease() as lease:
             if viewmats:
-                fields["camera_rows"] = lease.scratch(c * self._sizes.chunks * 12)
+                fields["camera_rows"] = lease.scratch(self._cameras * self._sizes.chunks * 12)
             self._call("project_backward", fields)
-        means, opacities = grads["grad_means"], grads["grad_opacities"]
-        assert means is not None
-        assert opacities is not None
-        return InputGradients(
-            means,
-            grads["grad_quats"],
-            grads["grad_scales"],
-            grads["grad_covars"],
-            opacities,
-            grads["grad_colors"],
-            grads["grad_viewmats"],
-        )
+        return grads
 
     def normals(self, inputs: InputTensors) -> Tensor:
         """Unit vectors [S, 3] in the world along the smallest scale (of equal ones the first), turned towards the
@@ -427,14 +489,14 @@ class Rasterizer:
             ValueError: if the inputs have covars.
         """
         result = empty_result(self._slots, 3)
-        self._call("normals_forward", _input_pointers(inputs), ctypes.c_void_p(result.data_ptr()))
+        self._call("normals_forward", input_pointers(inputs), ctypes.c_void_p(result.data_ptr()))
         return result
 
     def normals_backward(self, inputs: InputTensors, grad_normals: Tensor) -> Tensor:
         """The gradient of quats [N, 4] from that of `normals` [S, 3]."""
         result = empty_result(self._gaussians, 4)
         grad = pointer("gradient of normals", grad_normals, torch.float32, (self._slots, 3))
-        fields = {**_input_pointers(inputs), "grad_quats": result.data_ptr()}
+        fields = {**input_pointers(inputs), "grad_quats": result.data_ptr()}
         self._call("normals_backward", fields, ctypes.c_void_p(grad))
         return result
 
@@ -446,7 +508,7 @@ class Rasterizer:
             ValueError: if the inputs have covars.
         """
         result = empty_result(self._slots, FISHER_VALUES)
-        fields = {**_input_pointers(inputs), **self._canvas_pointers(canvas), **_addresses({"fisher": result})}
+        fields = {**input_pointers(inputs), **self._canvas_pointers(canvas), **_addresses({"fisher": result})}
         with Lease() as lease:
             self._call("fisher", {**fields, **self._backward_scratch(lease)})
         return result
@@ -462,7 +524,7 @@ def visible(
     """
     n, f32 = int(means.shape[0]), torch.float32
     inputs = InputTensors(means, quats, scales, None, means.new_empty(0), None, viewmat[None], K[None])
-    options = _options(inputs, settings)
+    options = raster_options(inputs, settings)
     fields = {
         "means": pointer("means", means, f32, (n, 3)),
         "quats": pointer("quats", quats, f32, (n, 4)),

@@ -356,8 +356,8 @@ def visible(
     image touches the screen. The cheap filter that anchor methods begin with; not differentiable.
 
     Args:
-        means, quats, scales: as for `rasterization`, float32 [N, 3], [N, 4] and [N, 3], on the CPU.
-        camera: its viewmat and K are moved to the CPU.
+        means, quats, scales: as for `rasterization`, float32 [N, 3], [N, 4] and [N, 3], on the CPU or a GPU.
+        camera: its viewmat and K are moved there.
         near, far, eps2d, radius_clip: as for `rasterization`.
 
     Returns:
@@ -366,7 +366,7 @@ def visible(
     Raises:
         ValueError: an argument has the wrong shape, dtype or device, or holds NaN, infinity or a zero quaternion.
     """
-    device = torch.device("cpu")
+    device = means.device if isinstance(means, Tensor) and means.is_cuda else torch.device("cpu")
     means = _checked("means", means, ("N", 3), device)
     n = int(means.shape[0])
     settings = native.RasterSettings(
@@ -381,7 +381,12 @@ def visible(
         packed=False,
         threads=torch.get_num_threads(),
     )
-    return native.visible(
+    seen = native.visible
+    if device.type == "cuda":
+        from gsbench.native.cuda import raster as cuda
+
+        seen = cuda.visible
+    return seen(
         means,
         _checked("quats", quats, (n, 4), device),
         _checked("scales", scales, (n, 3), device),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +11,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gsbench.native._pool import empty_result
-from gsbench.native.raster import Canvas, InputTensors, Rasterizer, SlotGradients
+from gsbench.native.raster import Canvas, InputTensors, RasterStages, SlotGradients
 
 
-def _dense(gradient: Tensor | None, rows: int, *columns: int) -> Tensor:
-    return torch.zeros(rows, *columns) if gradient is None else gradient.contiguous()
+def _dense(gradient: Tensor | None, like: Tensor, *columns: int) -> Tensor:
+    """The gradient, or zeros with as many rows as `like`."""
+    return like.new_zeros(len(like), *columns) if gradient is None else gradient.contiguous()
+
+
+def _empty(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """What leaves gsbench: on the CPU in memory that is used again; torch does that itself on a GPU."""
+    return like.new_empty(shape) if like.is_cuda else empty_result(*shape)
 
 
 class Project(torch.autograd.Function):
@@ -23,7 +30,7 @@ class Project(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rasterizer: Rasterizer, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    def forward(ctx: Any, rasterizer: RasterStages, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
         """Project."""
         projected = rasterizer.project(InputTensors(*tensors))  # type: ignore[arg-type]
         ctx.rasterizer = rasterizer
@@ -41,14 +48,13 @@ class Project(torch.autograd.Function):
         present = [g for g in grads[:5] if g is not None]
         if not present:
             return (None,) * (1 + len(inputs))
-        rows = int(present[0].shape[0])
         result = ctx.rasterizer.project_backward(
             inputs,
             SlotGradients(
-                _dense(means2d, rows, 2),
-                _dense(conics, rows, 3),
+                _dense(means2d, present[0], 2),
+                _dense(conics, present[0], 3),
                 None if colors is None else colors.contiguous(),
-                _dense(opacities, rows),
+                _dense(opacities, present[0]),
                 None if depths is None else depths.contiguous(),
             ),
             viewmats=ctx.needs_input_grad[1 + InputTensors._fields.index("viewmats")],
@@ -69,7 +75,7 @@ class BlendCall:
             graph refers to this.)
     """
 
-    rasterizer: Rasterizer
+    rasterizer: RasterStages
     masks: Tensor | None = None
     statistics: bool = False
     surface: bool = False
@@ -118,7 +124,7 @@ class Blend(torch.autograd.Function):
             return (None,) * 8
         features, backgrounds, alpha = ctx.saved_tensors
         if grad_image is None:
-            grad_image = torch.zeros(*present[0].shape[:3], 3 if features is None else features.shape[1])
+            grad_image = present[0].new_zeros(*present[0].shape[:3], 3 if features is None else features.shape[1])
         grads = blend.rasterizer.blend_backward(
             Canvas(features, backgrounds, blend.masks),
             grad_image.contiguous(),
@@ -153,7 +159,7 @@ class Normals(torch.autograd.Function):
     """`Rasterizer.normals` from the fields of `InputTensors`. Its gradient is that of quats."""
 
     @staticmethod
-    def forward(ctx: Any, rasterizer: Rasterizer, *tensors: Tensor | None) -> Tensor:
+    def forward(ctx: Any, rasterizer: RasterStages, *tensors: Tensor | None) -> Tensor:
         """Find the normals."""
         ctx.rasterizer = rasterizer
         ctx.save_for_backward(*tensors)
@@ -170,7 +176,7 @@ class Normals(torch.autograd.Function):
 
 
 class JoinColumns(torch.autograd.Function):
-    """``torch.cat(parts, dim=1)`` of [S, D_i] float32 on the CPU, in memory that is used again, whose gradients are
+    """``torch.cat(parts, dim=1)`` of [S, D_i] float32, in memory that is used again, whose gradients are
     contiguous, so that nothing copies them once more.
     """
 
@@ -178,7 +184,7 @@ class JoinColumns(torch.autograd.Function):
     def forward(ctx: Any, *parts: Tensor) -> Tensor:
         """Join."""
         ctx.widths = [int(part.shape[1]) for part in parts]
-        result = empty_result(len(parts[0]), sum(ctx.widths))
+        result = _empty(parts[0], (len(parts[0]), sum(ctx.widths)))
         for to, part in zip(torch.split(result, ctx.widths, dim=1), parts, strict=True):
             to.copy_(part)
         return result
@@ -187,26 +193,26 @@ class JoinColumns(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         """Split."""
-        return tuple(empty_result(*part.shape).copy_(part) for part in torch.split(grad, ctx.widths, dim=1))
+        return tuple(_empty(part, part.shape).copy_(part) for part in torch.split(grad, ctx.widths, dim=1))
 
 
 class SplitChannels(torch.autograd.Function):
-    """``torch.split(image, list(widths), dim=-1)`` of float32 on the CPU into contiguous parts. Slices would each fill an
+    """``torch.split(image, list(widths), dim=-1)`` of float32 into contiguous parts. Slices would each fill an
     image of zeros on the way back.
     """
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, *widths: int) -> tuple[Tensor, ...]:
         """Split."""
-        ctx.widths, ctx.shape = widths, image.shape
+        ctx.widths, ctx.shape, ctx.device = widths, image.shape, image.device
         ctx.set_materialize_grads(False)
-        return tuple(empty_result(*part.shape).copy_(part) for part in torch.split(image, list(widths), dim=-1))
+        return tuple(_empty(part, part.shape).copy_(part) for part in torch.split(image, list(widths), dim=-1))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         """Join, with zeros for what nobody used."""
-        result = empty_result(*ctx.shape)
+        result = _empty(torch.empty(0, device=ctx.device), ctx.shape)
         for to, grad in zip(torch.split(result, ctx.widths, dim=-1), grads, strict=True):
             if grad is None:
                 to.zero_()

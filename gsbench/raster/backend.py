@@ -14,7 +14,10 @@ from gsbench.errors import UsageError
 from gsbench.raster.types import Gaussians, RenderOptions
 
 #: Backends that come with the core, by name; others are registered by plugins.
-CORE_BACKENDS: Final = {"cpu": "gsbench.raster.cpu:CpuBackend"}
+CORE_BACKENDS: Final = {"cpu": "gsbench.raster.cpu:CpuBackend", "cuda": "gsbench.raster.cuda:CudaBackend"}
+
+#: Backends of the core and its adapters that draw on CUDA devices only.
+ON_GPU: Final = frozenset({"cuda", "gsplat", "inria"})
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ def get_backend(name: str, device: torch.device) -> Backend:
         name = device.type
         if name not in CORE_BACKENDS and name not in registry.rasterizers:
             raise NotImplementedError(
-                f"no rasterizer for tensors on {device}: this version draws on the CPU; move the tensors there or "
-                f"install a plugin that registers a backend {name!r}"
+                f"no rasterizer for tensors on {device}: this version draws on CPUs and CUDA devices; move the tensors "
+                f"there or install a plugin that registers a backend {name!r}"
             )
     if name in CORE_BACKENDS:
         return _core_backend(name)

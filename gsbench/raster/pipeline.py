@@ -18,8 +18,8 @@ from gsbench.native.raster import (
     Canvas,
     InputTensors,
     Projected,
-    Rasterizer,
     RasterSettings,
+    RasterStages,
 )
 from gsbench.raster.autograd import Blend, BlendCall, GatherRows, JoinColumns, Normals, Project, SplitChannels
 from gsbench.raster.backend import RasterInputs
@@ -87,7 +87,7 @@ class _Slots:
         return result
 
 
-def _normals(inputs: RasterInputs, rasterizer: Rasterizer, tensors: InputTensors, slots: _Slots) -> Tensor:
+def _normals(inputs: RasterInputs, rasterizer: RasterStages, tensors: InputTensors, slots: _Slots) -> Tensor:
     """Normals [S, 3]."""
     if tensors.covars is None:
         normals: Tensor = Normals.apply(rasterizer, *tensors)  # type: ignore[no-untyped-call]
@@ -97,7 +97,7 @@ def _normals(inputs: RasterInputs, rasterizer: Rasterizer, tensors: InputTensors
 
 
 def _features(
-    inputs: RasterInputs, channels: _Channels, projected: Projected, rasterizer: Rasterizer, tensors: InputTensors
+    inputs: RasterInputs, channels: _Channels, projected: Projected, rasterizer: RasterStages, tensors: InputTensors
 ) -> Tensor | None:
     """What is drawn, [S, channels]; None for the projection's own colors.
 
@@ -139,21 +139,25 @@ def _median_depth(depths: Tensor, median_slots: Tensor) -> Tensor:
     if depths.numel() == 0:
         return depths.new_zeros(*median_slots.shape, 1)
     found = median_slots >= 0
-    chosen = depths.index_select(0, median_slots.clamp_min(0).flatten()).view(median_slots.shape)
+    chosen_slots = median_slots.clamp_min(0)
+    if depths.is_cuda:  # there, the gradient of indexing is added in order, that of index_select is not
+        chosen = depths[chosen_slots]
+    else:
+        chosen = depths.index_select(0, chosen_slots.flatten()).view(median_slots.shape)
     return torch.where(found, chosen, 0.0)[..., None]
 
 
 def _sensitivity(
     inputs: RasterInputs,
     channels: _Channels,
-    rasterizer: Rasterizer,
+    rasterizer: RasterStages,
     tensors: InputTensors,
     canvas: Canvas,
     slots: _Slots,
 ) -> dict[str, Tensor]:
     """|sum over pixels and color channels of d color / d parameter| per parameter, [S, ...]."""
     c = len(inputs.viewmats)
-    ones = torch.zeros(c, inputs.height, inputs.width, channels.total)
+    ones = torch.zeros(c, inputs.height, inputs.width, channels.total, device=inputs.viewmats.device)
     ones[..., : channels.colors] = 1.0
     grads = rasterizer.blend_backward(canvas, ones)
     assert grads.features is not None
@@ -173,7 +177,7 @@ def _sensitivity(
 
 
 def rasterize(
-    inputs: RasterInputs, make_rasterizer: Callable[[InputTensors, RasterSettings], Rasterizer]
+    inputs: RasterInputs, make_rasterizer: Callable[[InputTensors, RasterSettings], RasterStages]
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Image [C, H, W, X], alpha [C, H, W, 1] and meta."""
     gaussians, options = inputs.gaussians, inputs.options
@@ -248,7 +252,7 @@ def rasterize(
     return _drawn(options.render_mode, parts, alpha), alpha, meta
 
 
-def _fisher(channels: _Channels, rasterizer: Rasterizer, tensors: InputTensors, canvas: Canvas) -> Tensor:
+def _fisher(channels: _Channels, rasterizer: RasterStages, tensors: InputTensors, canvas: Canvas) -> Tensor:
     """`Rasterizer.fisher` of the color channels alone."""
     if canvas.features is not None and channels.colors < channels.total:
         features = canvas.features.clone()

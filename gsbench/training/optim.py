@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from gsbench.native.cuda import cuda_library_path
 from gsbench.native.optim import adam_step
 
 
 class FusedAdam(Optimizer):
     """Adam with the update and the state of `torch.optim.Adam` (no weight decay, no AMSGrad), in native code.
 
-    Contiguous float32 parameters on the CPU take one native pass each, whose result has the same bytes for any number
-    of threads. Other parameters (another device, dtype or layout) are updated by torch operations with the same
+    Contiguous float32 parameters on the CPU or a GPU take one native pass each, whose result has the same bytes for any
+    number of threads. Other parameters (another device, dtype or layout) are updated by torch operations with the same
     formula. State per parameter: ``step`` (float32 scalar on the CPU), ``exp_avg``, ``exp_avg_sq``; state dicts are
     interchangeable with those of `torch.optim.Adam`. Extra keys in parameter groups ("name", say) are kept.
 
@@ -118,7 +119,8 @@ def _check_group(group: dict[str, Any]) -> None:
 
 
 def _native(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.is_contiguous()
+    on_device = tensor.device.type == "cpu" or (tensor.is_cuda and cuda_library_path() is not None)
+    return on_device and tensor.dtype == torch.float32 and tensor.is_contiguous()
 
 
 def _adam_step_torch(

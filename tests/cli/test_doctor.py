@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from gsbench import native
 from gsbench.cli import doctor, main
 from gsbench.cli.doctor import Check, run_checks
+from gsbench.native.cuda import cuda_library_path
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +50,10 @@ def test_what_it_says_is_true(tmp_path: Path) -> None:
     assert f" usable of {os.cpu_count()} cores" in checks["processor"].detail
     assert str(tmp_path / "cache") in checks["cache"].detail
     assert (checks["cuda"].status == "ok") == torch.cuda.is_available()
-    assert "cpu: one Gaussian peaks at 0." in checks["rasterizer"].detail
+    assert any(c.detail.startswith("cpu: one Gaussian peaks at 0.") for c in lines if c.name == "rasterizer")
+    built = cuda_library_path() is not None
+    assert checks["cuda library"].status == ("ok" if built else "missing")
+    assert ("for compute capabilities" if built else "built without CUDA") in checks["cuda library"].detail
 
 
 def test_instruction_sets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,3 +230,34 @@ def test_a_missing_distribution_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     (check,) = named("gsbench")
     assert check.status == "failed"
     assert "pip install" in check.hint
+
+
+def test_backends_are_compared(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from gsbench import registry
+    from gsbench.cli import compare_backends
+    from gsbench.raster.cpu import CpuBackend
+
+    class Wrong(CpuBackend):
+        """Too bright."""
+
+        def rasterize(self, inputs: object) -> object:  # type: ignore[override]
+            image, alpha, meta = super().rasterize(inputs)  # type: ignore[arg-type]
+            return image + 1e-3, alpha, meta
+
+    cases = compare_backends._cases()
+    monkeypatch.setattr(compare_backends, "_cases", lambda: {"RGB": cases["RGB"], "depth": cases["depth"]})
+    registry.rasterizers.register("wrong", Wrong)
+    try:
+        assert main(["doctor", "--compare-backends", "--json"]) == 0
+    finally:
+        registry.rasterizers.unregister("wrong")
+    rows = json.loads(capsys.readouterr().out)["differences"]
+    by_name = {(row["backend"], row["case"]): row for row in rows}
+    assert by_name["cpu", "RGB"]["agrees"] is True
+    assert by_name["cpu", "RGB"]["image"] < 1e-5
+    assert by_name["wrong", "RGB"]["agrees"] is False
+    assert by_name["wrong", "RGB"]["image"] == pytest.approx(1e-3, rel=0.02)
+    if not torch.cuda.is_available():
+        assert by_name["cuda", "-"]["note"] == "draws on CUDA devices, and torch finds none"
+    assert main(["doctor", "--compare-backends"]) == 0
+    assert "agrees" in capsys.readouterr().out

@@ -11,7 +11,9 @@ import torch
 
 from gsbench import native, registry
 from gsbench.hooks import load_plugins, unload_plugins
+from gsbench.native.cuda import cuda_library_path
 from gsbench.raster.backend import CORE_BACKENDS
+from gsbench.raster.cuda import CudaBackend
 from gsbench.testing.raster_case import Case, Outcome, compare, run, run_reference
 
 
@@ -26,6 +28,10 @@ def instruction_sets() -> list[str]:
         found.append(name)
     native.set_cpu_isa("auto")
     return found
+
+
+#: The CUDA backend with its kernels run as loops on the host.
+TWIN = "twin-of-cuda"
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,8 @@ class Drawer:
 
 def drawers() -> list[Any]:
     load_plugins()
-    names = sorted({*CORE_BACKENDS, *registry.rasterizers})
+    # Those of other packages have other conventions; test_adapters.py is about them.
+    names = sorted({*CORE_BACKENDS, *registry.rasterizers} - {"gsplat", "inria"})
     unload_plugins()
     found: list[Any] = []
     for name in names:
@@ -58,6 +65,7 @@ def drawers() -> list[Any]:
             device = "cuda" if "cuda" in name else "cpu"
             marks = [pytest.mark.cuda] if device == "cuda" else []
             found.append(pytest.param(Drawer(name, device, None), id=name, marks=marks))
+    found.append(pytest.param(Drawer(TWIN, "cpu", None), id=TWIN))
     return found
 
 
@@ -67,12 +75,18 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Drawer]:
     drawer: Drawer = request.param
     if drawer.device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device on this machine")
-    if drawer.name not in CORE_BACKENDS and drawer.name not in registry.rasterizers:
+    if drawer.name == "cuda" and cuda_library_path() is None:
+        pytest.skip("gsbench was built without CUDA")
+    if drawer.name == TWIN:
+        library = request.getfixturevalue("cuda_twin")
+        registry.rasterizers.register(TWIN, lambda: CudaBackend(library))
+    elif drawer.name not in CORE_BACKENDS and drawer.name not in registry.rasterizers:
         load_plugins()
     if drawer.isa is not None:
         native.set_cpu_isa(drawer.isa)
     yield drawer
     native.set_cpu_isa("auto")
+    registry.rasterizers.unregister(TWIN)
 
 
 @pytest.fixture(scope="session")
