@@ -48,6 +48,7 @@ _NOT_ESSENTIAL: Final = frozenset({"plugin", "metric", "data set", "extra"})
 EXTRAS: Final = {
     "undistort": (("pycolmap",), "photos of lenses with distortion"),
     "video": (("imageio_ffmpeg",), "gsbench render -o video.mp4"),
+    "plot": (("matplotlib",), "gsbench plot"),
     "interop": (("gsplat", "gsply"), "tests against other software"),
     "constriction": (("constriction",), "the entropy coder of this name"),
     "torchac": (("torchac", "ninja"), "the entropy coder of this name, which compiles itself at first"),

@@ -124,7 +124,8 @@ def command(
         (record,) = run_plan(plan.model_copy(update={"jobs": [job]}), Events({job.id: title(job)}, shown))
     if record.error is not None:
         log = "" if record.error.log is None else f" (log: {runs / record.error.log})"
-        raise JobError(f"training failed in {record.error.stage}: {record.error.message}{log}")
+        what, *tail = record.error.message.split("\n")
+        raise JobError("\n".join([f"training failed in {record.error.stage}: {what}{log}", *tail]))
     with contextlib.redirect_stdout(sys.stderr):  # a method that prints must not spoil the result
         files, count = _write(job, record, output, as_ply)
     _report(job, record, output, files, count, as_json)

@@ -142,8 +142,9 @@ def test_a_training_that_fails(here: Here, tiny_capture: Path, tmp_path: Path) -
     code, out, err = here("train", "broken", "--scene", f"path:{tiny_capture}", "-o", "model")
     assert (code, out) == (1, "")
     assert "gsbench: error: training failed in train: RuntimeError: no such luck (log: runs/stages/train/" in err
+    assert "The last lines of its log:\n" in err
     assert not (tmp_path / "model").exists()
-    log = err.rpartition("(log: ")[2].strip().removesuffix(")")
+    log = err.rpartition("(log: ")[2].partition(")\n")[0]
     assert "about to fail" in (tmp_path / log).read_text()
 
 

@@ -65,7 +65,7 @@ def test_the_method_of_the_guide_conforms(installed: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert re.search(r"\b12 passed", done.stdout), done.stdout[-500:]
+    assert re.search(r"\b16 passed", done.stdout), done.stdout[-500:]
 
 
 ROUND_TRIP = """
