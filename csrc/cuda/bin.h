@@ -49,15 +49,24 @@ struct ListPairs {
   }
 };
 
-// One thread per entry and one more: where the lists of tiles begin.
+// One thread per tile and one more: where its list begins, in keys that ascend. (A thread per key would have long runs of
+// empty tiles to itself.)
 struct FindTileStarts {
-  int64_t tiles, pairs;
+  int64_t pairs;
   const uint32_t* keys;
   uint32_t* starts;
 
-  GSB_HD void operator()(int64_t i) const {
-    const int64_t before = i == 0 ? -1 : int64_t(keys[i - 1]), here = i == pairs ? tiles : int64_t(keys[i]);
-    for (int64_t tile = before + 1; tile <= here; ++tile) starts[tile] = uint32_t(i);
+  GSB_HD void operator()(int64_t tile) const {
+    int64_t low = 0, high = pairs;
+    while (low < high) {
+      const int64_t middle = low + (high - low) / 2;
+      if (int64_t(keys[middle]) < tile) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    starts[tile] = uint32_t(low);
   }
 };
 

@@ -294,7 +294,17 @@ struct ReduceRows {
     if (k >= b.row_floats) return;
     const int64_t begin = b.pair_begins[j], end = begin + b.tile_counts[b.order[j]];
     float sum = 0.0f;
-    for (int64_t pair = begin; pair < end; ++pair) sum += b.rows[pair * b.row_floats + k];
+    // Reads do not wait for one another: a Gaussian that covers the screen has tens of thousands of rows.
+    constexpr int kAhead = 8;
+    int64_t pair = begin;
+    for (; pair + kAhead <= end; pair += kAhead) {
+      float part[kAhead];
+      GSB_UNROLL
+      for (int i = 0; i < kAhead; ++i) part[i] = b.rows[(pair + i) * b.row_floats + k];
+      GSB_UNROLL
+      for (int i = 0; i < kAhead; ++i) sum += part[i];
+    }
+    for (; pair < end; ++pair) sum += b.rows[pair * b.row_floats + k];
     b.row_sums[j * kRowFloats + k] = sum;
   }
 };

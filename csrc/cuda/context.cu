@@ -135,8 +135,8 @@ int32_t gsb_cuda_hashgrid_bytes(const gsb_cuda_queue* queue, int64_t count, cons
 
 int32_t gsb_cuda_hashgrid_backward(const gsb_cuda_queue* queue, const int32_t* points, int64_t count,
                                    const int32_t* extent, const int64_t* levels, int64_t level_count, const float* table,
-                                   int64_t rows, int32_t binary, const float* grad_features, double grad_signs,
-                                   float* grad_table, void* workspace, int64_t workspace_bytes) {
+                                   int64_t rows, int32_t binary, const float* grad_features,
+                                   const float* grad_signs, float* grad_table, void* workspace, int64_t workspace_bytes) {
   GridPoints grid = {};
   if (const int status = check_grid(count, extent, levels_of(levels), level_count, rows, &grid)) return status;
   grid.points = points;
@@ -153,10 +153,10 @@ int32_t gsb_cuda_hashgrid_backward(const gsb_cuda_queue* queue, const int32_t* p
     const int64_t shares = count << shape.dimensions;
     for_each_point<ListShares>(q, grid, shape, scratch.rows, scratch.shares);
     const int half = sort_pairs(q, scratch.sort, scratch.rows, scratch.shares, shares, bits_for(level.rows));
-    for_each(q, shares + 1, FindTileStarts{level.rows, shares, scratch.rows + half * shares, scratch.starts});
+    for_each(q, level.rows + 1, FindTileStarts{shares, scratch.rows + half * shares, scratch.starts});
     for_each(q, level.rows,
              AddShares{scratch.starts, scratch.shares + half * shares, table + level.first * kGridFeatures,
-                       grad_features + i * kGridFeatures, width, binary != 0, static_cast<float>(grad_signs),
+                       grad_features + i * kGridFeatures, width, binary != 0, grad_signs,
                        grad_table + level.first * kGridFeatures});
   }
   return call.status();

@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-#define GSB_CUDA_ABI_VERSION 1
+#define GSB_CUDA_ABI_VERSION 2
 
 typedef struct gsb_cuda_queue {
   uint32_t struct_size;
@@ -176,7 +176,8 @@ GSB_API int32_t gsb_cuda_knn_mean_distance(const gsb_cuda_queue* queue, const fl
 
 /* ---- Hash grids, anchors, integer contexts (context.cu) ---- */
 
-/* As gsb_hashgrid_forward and _backward, to the same bits; extent and levels are on the host, *positive on the device. */
+/* As gsb_hashgrid_forward and _backward, to the same bits; extent and levels are on the host, *positive and *grad_signs
+ * (null: 0) on the device. */
 GSB_API int32_t gsb_cuda_hashgrid_forward(const gsb_cuda_queue* queue, const int32_t* points, int64_t count,
                                           const int32_t* extent, const int64_t* levels, int64_t level_count,
                                           const float* table, int64_t rows, int32_t binary, float* features,
@@ -186,7 +187,7 @@ GSB_API int32_t gsb_cuda_hashgrid_bytes(const gsb_cuda_queue* queue, int64_t cou
 GSB_API int32_t gsb_cuda_hashgrid_backward(const gsb_cuda_queue* queue, const int32_t* points, int64_t count,
                                            const int32_t* extent, const int64_t* levels, int64_t level_count,
                                            const float* table, int64_t rows, int32_t binary, const float* grad_features,
-                                           double grad_signs, float* grad_table, void* workspace,
+                                           const float* grad_signs, float* grad_table, void* workspace,
                                            int64_t workspace_bytes);
 /* As gsb_sign_grid_features and _touched; extent and levels are on the host. */
 GSB_API int32_t gsb_cuda_sign_grid_features(const gsb_cuda_queue* queue, const int32_t* points, int64_t count,

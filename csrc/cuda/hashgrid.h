@@ -174,16 +174,17 @@ struct AddShares {
   const float* grad_features;
   int64_t width;
   bool binary;
-  float of_signs;
+  const float* of_signs;  // or null
   float* gradient;
 
   GSB_HD void operator()(int64_t row) const {
     float sum[kGridFeatures];
     bool passes[kGridFeatures];
+    const float of_sign = of_signs == nullptr ? 0.0f : *of_signs;
     for (int f = 0; f < kGridFeatures; ++f) {
       const float value = table[row * kGridFeatures + f];
       passes[f] = value <= 1.0f && value >= -1.0f;  // straight through the sign
-      sum[f] = passes[f] ? of_signs : 0.0f;
+      sum[f] = passes[f] ? of_sign : 0.0f;
     }
     for (uint32_t k = starts[row]; k < starts[row + 1]; ++k) {
       const GridShare share = shares[k];

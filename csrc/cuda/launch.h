@@ -210,6 +210,9 @@ GSB_HD void max_atomic(int32_t* to, int32_t value) {
 #endif
 }
 
+// What every device from sm_75 on has: bytes of shared memory that a kernel may declare, and of a kernel's arguments.
+constexpr size_t kMostShared = 48 * 1024, kMostArguments = 4096;
+
 template <class Body>
 __global__ void __launch_bounds__(256) for_each_kernel(int64_t count, Body body) {
   const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -218,21 +221,32 @@ __global__ void __launch_bounds__(256) for_each_kernel(int64_t count, Body body)
 
 template <class Body>
 __global__ void __launch_bounds__(Body::kThreads) block_kernel(Body body) {
+  static_assert(sizeof(typename Body::Shared) <= kMostShared, "too much shared memory");
+  static_assert(Body::kThreads % kWarp == 0 && Body::kThreads <= 1024, "blocks are whole warps, 1024 threads at most");
+  static_assert(sizeof(Body) <= kMostArguments, "too many arguments");
   __shared__ typename Body::Shared shared;
   const Block<Body::kThreads> block;
   body(block, shared, int64_t(blockIdx.x));
 }
 
+// Whether a grid of so many blocks is to be launched; one that no device takes is noted.
+inline bool launches(Queue& q, int64_t blocks) {
+  if (blocks > INT32_MAX) q.note(cudaErrorInvalidConfiguration);
+  return blocks > 0 && q.error == cudaSuccess;
+}
+
 template <class Body>
 void for_each(Queue& q, int64_t count, const Body& body) {
-  if (count == 0 || q.error != cudaSuccess) return;
-  for_each_kernel<<<unsigned((count + 255) / 256), 256, 0, q.stream>>>(count, body);
+  static_assert(sizeof(Body) + sizeof count <= kMostArguments, "too many arguments");
+  const int64_t blocks = (count + 255) / 256;
+  if (!launches(q, blocks)) return;
+  for_each_kernel<<<unsigned(blocks), 256, 0, q.stream>>>(count, body);
   q.note(cudaGetLastError());
 }
 
 template <class Body>
 void run_blocks(Queue& q, int64_t blocks, const Body& body) {
-  if (blocks == 0 || q.error != cudaSuccess) return;
+  if (!launches(q, blocks)) return;
   block_kernel<<<unsigned(blocks), Body::kThreads, 0, q.stream>>>(body);
   q.note(cudaGetLastError());
 }

@@ -102,7 +102,7 @@ int32_t gsb_cuda_raster_bin(const gsb_cuda_queue* queue, const gsb_raster_option
   const int64_t tiles = o.tiles() * o.cameras;
   *entry_half = sort_pairs(q, workspace_of(b), b.tile_keys, b.tile_entries, b.pairs, bits_for(tiles));
   const uint32_t* keys = b.tile_keys + *entry_half * b.pairs;
-  for_each(q, b.pairs + 1, FindTileStarts{tiles, b.pairs, keys, b.tile_starts});
+  for_each(q, tiles + 1, FindTileStarts{b.pairs, keys, b.tile_starts});
   return call.status();
 }
 

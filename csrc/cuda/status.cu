@@ -25,6 +25,16 @@ Call::~Call() {
 int Call::status() const {
   if (!valid_) return fail(GSB_INTERNAL, "gsb_cuda_queue: another size than the expected %zu bytes", sizeof(gsb_cuda_queue));
   if (queue.error == cudaSuccess) return GSB_OK;
+  if (queue.error == cudaErrorNoKernelImageForDevice || queue.error == cudaErrorInvalidDeviceFunction ||
+      queue.error == cudaErrorUnsupportedPtxVersion) {
+    int major = 0, minor = 0;
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device_);
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device_);
+    return fail(GSB_INTERNAL,
+                "CUDA, device %d has compute capability %d.%d, and this library code for %s (%s); install gsbench-core "
+                "again with CMAKE_ARGS=-DGSBENCH_CUDA_TARGETS=%d%d and an nvcc that knows it",
+                device_, major, minor, GSB_CUDA_TARGETS, cudaGetErrorName(queue.error), major, minor);
+  }
   return fail(GSB_INTERNAL, "CUDA, device %d: %s (%s)", device_, cudaGetErrorString(queue.error),
               cudaGetErrorName(queue.error));
 }

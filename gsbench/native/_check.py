@@ -9,13 +9,14 @@ from torch import Tensor
 
 
 def pointer(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int], device: str = "cpu") -> int:
-    """The address of `tensor`'s data, after checking that it is what native code expects.
+    """The address of `tensor`'s data, after checking that it is what native code expects. `device` is a kind of device
+    or, with a number, one of them ("cuda:1").
 
     Raises:
         ValueError: if dtype, shape, device or contiguity differ; the message names the argument, what was expected
             and what came.
     """
-    if tensor.device.type != device:
+    if device not in (tensor.device.type, str(tensor.device)):
         raise ValueError(f"{name}: expected a tensor on {device}, got one on {tensor.device}")
     if tensor.dtype != dtype:
         raise ValueError(f"{name}: expected {dtype}, got {tensor.dtype}")

@@ -160,7 +160,7 @@ def anchor_gradients(
     library = _library_of(inputs, library)
     buffers, n, k = _buffers(inputs, threads, library)
     m, device = rows.shape[0], inputs.positions.device
-    kind = "cpu" if library is None else library.device_type
+    kind = "cpu" if library is None else library.place(inputs.positions.device)
     given = {"means": grad_means, "scales": grad_scales, "quats": grad_quats, "colors": grad_colors}
     for name, gradient in given.items():
         shape = (m, 4 if name == "quats" else 3)
@@ -190,7 +190,7 @@ def _buffers(
     if inputs.offsets.ndim != 3:
         raise ValueError(f"offsets: expected shape [n, K, 3], got {list(inputs.offsets.shape)}")
     n, k = (int(size) for size in inputs.offsets.shape[:2])
-    kind = "cpu" if library is None else library.device_type
+    kind = "cpu" if library is None else library.place(inputs.positions.device)
     buffers = _abi.AnchorBuffers(
         threads=torch.get_num_threads() if threads is None else threads, anchors=n, per_anchor=k
     )

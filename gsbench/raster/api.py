@@ -158,7 +158,8 @@ def render_cameras(
         if isinstance(background, Tensor) and background.ndim == 1:
             background = background.expand(c, -1)
         background = _checked("backgrounds", background, (c, int(colors.shape[-1])), device)
-        if not bool(background.isfinite().all()):
+        # On a GPU the backend finds out, where it waits anyway.
+        if not background.is_cuda and not bool(background.isfinite().all()):
             raise ValueError("backgrounds: expected finite numbers")
     if mask is not None:
         mask = mask.expand(c, -1, -1) if isinstance(mask, Tensor) and mask.ndim == 2 else mask

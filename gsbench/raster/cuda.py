@@ -38,4 +38,5 @@ class CudaBackend:
         device = inputs.viewmats.device
         if device.type != library.device_type:
             raise NotImplementedError(f"the backend draws on {library.device_type}, and the tensors are on {device}")
-        return rasterize(inputs, partial(CudaRasterizer, library=library))
+        backgrounds = None if inputs.gaussians.colors is None else inputs.options.background
+        return rasterize(inputs, partial(CudaRasterizer, library=library, backgrounds=backgrounds))

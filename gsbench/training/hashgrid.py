@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import Module, Parameter
 
+from gsbench.native.cuda import hashgrid as device
 from gsbench.native.hashgrid import FEATURES, hashgrid_backward, hashgrid_forward
 
 #: Axes of a level as bits: space, and the planes xy, xz, yz.
@@ -61,17 +62,32 @@ class _Lookup(torch.autograd.Function):
     def forward(
         ctx: Any, table: Tensor, points: Tensor, extent: Sequence[int], levels: Tensor, binary: bool
     ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(table, points, levels)
-        ctx.extent, ctx.binary = extent, binary
+        ctx.save_for_backward(table, points)
+        ctx.extent, ctx.levels, ctx.binary = extent, levels, binary
+        if table.is_cuda:  # nothing waits for the number
+            features, number = device.hashgrid_forward(points, extent, levels, table, binary=binary)
+            return features, (number.double() / max(1, table.numel())).float()
         features, positive = hashgrid_forward(points, extent, levels, table, binary=binary)
         return features, table.new_tensor(positive / max(1, table.numel()))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, of_share: Tensor) -> tuple[Tensor, None, None, None, None]:
-        table, points, levels = ctx.saved_tensors
+        (table, points), levels = ctx.saved_tensors, ctx.levels
         # The share is the mean of (sign + 1) / 2.
-        of_signs = float(of_share) * 0.5 / max(1, table.numel())
+        entries = max(1, table.numel())
+        if table.is_cuda:
+            gradient = device.hashgrid_backward(
+                points,
+                ctx.extent,
+                levels,
+                table,
+                grad.contiguous(),
+                grad_signs=(of_share.double() * 0.5 / entries).float(),
+                binary=ctx.binary,
+            )
+            return gradient, None, None, None, None
+        of_signs = float(of_share) * 0.5 / entries
         gradient = hashgrid_backward(
             points, ctx.extent, levels, table, grad.contiguous(), grad_signs=of_signs, binary=ctx.binary
         )
@@ -85,17 +101,14 @@ class HashGrid(Module):
         layout: the levels.
         binary: entries count by their sign alone: one bit each. Their gradient goes straight through.
 
-    `table` is float32 [rows, 4]. On the CPU.
+    `table` is float32 [rows, 4]. `levels` (`HashLayout.levels`) stays on the CPU, wherever the table goes.
     """
-
-    levels: Tensor
 
     def __init__(self, layout: HashLayout | None = None, *, binary: bool = True) -> None:
         super().__init__()
         self.layout = layout if layout is not None else HashLayout()
         self.binary = binary
-        levels = self.layout.levels()
-        self.register_buffer("levels", levels, persistent=False)
+        self.levels = levels = self.layout.levels()
         rows = int(levels[:, 3].sum())
         self.table = Parameter(torch.zeros(rows, FEATURES))
         self.width = FEATURES * len(levels)

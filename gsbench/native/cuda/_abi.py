@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 from gsbench.native._abi import AnchorBuffers, DenseLayer, GaussianTables, RasterOptions, _Struct
 
-ABI_VERSION: Final = 1
+ABI_VERSION: Final = 2
 
 
 def _pointers(names: str) -> list[tuple[str, Any]]:
@@ -94,7 +94,7 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "gsb_cuda_hashgrid_bytes": (c_int32, (_QUEUE, c_int64, c_void_p, c_int64, POINTER(c_int64))),
     "gsb_cuda_hashgrid_backward": (
         c_int32,
-        (_QUEUE, *_HASH_GRID, c_void_p, c_double, c_void_p, c_void_p, c_int64),
+        (_QUEUE, *_HASH_GRID, c_void_p, c_void_p, c_void_p, c_void_p, c_int64),
     ),
     "gsb_cuda_sign_grid_features": (
         c_int32,

@@ -78,6 +78,10 @@ class CudaLibrary:
                 raise ValueError(text)
             raise NativeError(f"{name}: {text}")
 
+    def place(self, device: torch.device) -> str:
+        """Where all tensors of a call are if one of them is on `device`: "cuda:0", "cpu" with the twin."""
+        return str(device) if device.type == self.device_type == "cuda" else self.device_type
+
     def queue(self, device: torch.device) -> Any:
         """What the ABI calls a queue: a device and its current stream, by reference."""
         stream, index = 0, 0

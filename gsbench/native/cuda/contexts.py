@@ -50,7 +50,7 @@ def run_network(layers: Sequence[DeviceLayer], inputs: Tensor, library: CudaLibr
         ValueError: if shapes do not fit.
     """
     library = cuda_library() if library is None else library
-    device, count = library.device_type, int(inputs.shape[0])
+    device, count = library.place(inputs.device), int(inputs.shape[0])
     for layer in layers:
         pairs, padded, _ = layer.weights.shape
         fields = _abi.DenseLayer(
@@ -98,12 +98,12 @@ def sign_grid_features(
     library.call(
         "gsb_cuda_sign_grid_features",
         library.queue(points.device),
-        pointer("points", points, torch.int32, (count, 3), library.device_type),
+        pointer("points", points, torch.int32, (count, 3), library.place(points.device)),
         count,
         _extent(extent),
         pointer("levels", levels, torch.int64, (level_count, 4)),
         level_count,
-        pointer("signs", signs, torch.uint8, (signs.shape[0],), library.device_type),
+        pointer("signs", signs, torch.uint8, (signs.shape[0],), library.place(points.device)),
         int(signs.shape[0]),
         fraction_bits,
         features.data_ptr(),
@@ -125,7 +125,7 @@ def sign_grid_touched(
     library.call(
         "gsb_cuda_sign_grid_touched",
         library.queue(points.device),
-        pointer("points", points, torch.int32, (count, 3), library.device_type),
+        pointer("points", points, torch.int32, (count, 3), library.place(points.device)),
         count,
         _extent(extent),
         pointer("levels", levels, torch.int64, (level_count, 4)),
@@ -170,7 +170,7 @@ def gaussian_intervals(
         ValueError: if a tensor is not as stated.
     """
     library = cuda_library() if library is None else library
-    count, device = int(symbols.shape[0]), library.device_type
+    count, device = int(symbols.shape[0]), library.place(symbols.device)
     struct = _abi.GaussianTables(
         starts=pointer("starts", tables.starts, torch.int16, (tables.starts.shape[0],), device),
         offsets=pointer("offsets", tables.offsets, torch.int32, (_OWN_SCALES,), device),

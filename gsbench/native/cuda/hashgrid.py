@@ -24,7 +24,7 @@ def hashgrid_forward(
     library: CudaLibrary | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As `gsbench.native.hashgrid.hashgrid_forward`; the number of positive entries is int64 [] on the device, and
-    nothing waits for it. `levels` may be on any device; on a GPU it costs a copy to the host.
+    nothing waits for it. `levels` may be on any device; on a GPU it costs a copy to the host, which waits.
 
     Raises:
         ValueError: if an argument is not as stated there.
@@ -46,11 +46,11 @@ def hashgrid_backward(
     table: Tensor,
     grad_features: Tensor,
     *,
-    grad_signs: float = 0.0,
+    grad_signs: float | Tensor = 0.0,
     binary: bool,
     library: CudaLibrary | None = None,
 ) -> Tensor:
-    """As `gsbench.native.hashgrid.hashgrid_backward`.
+    """As `gsbench.native.hashgrid.hashgrid_backward`; `grad_signs` may be a float32 scalar on the device.
 
     Raises:
         ValueError: if an argument is not as stated there.
@@ -59,7 +59,10 @@ def hashgrid_backward(
     levels = levels.cpu()
     common = _arguments(library, points, extent, levels, table, binary)
     shape = (points.shape[0], FEATURES * levels.shape[0])
-    address = pointer("grad_features", grad_features, torch.float32, shape, library.device_type)
+    address = pointer("grad_features", grad_features, torch.float32, shape, library.place(table.device))
+    if not isinstance(grad_signs, Tensor):
+        grad_signs = torch.full((), grad_signs, dtype=torch.float32, device=table.device)
+    of_signs = pointer("grad_signs", grad_signs, torch.float32, (), library.place(table.device))
     # Native code writes the rows of the levels, as a rule all there are.
     whole = int(levels[:, 3].sum()) == table.shape[0]
     gradient = torch.empty_like(table) if whole else torch.zeros_like(table)
@@ -74,7 +77,7 @@ def hashgrid_backward(
         queue,
         *common,
         address,
-        grad_signs,
+        of_signs,
         gradient.data_ptr(),
         workspace.data_ptr(),
         size.value,
@@ -87,7 +90,7 @@ def _arguments(
 ) -> tuple[Any, ...]:
     if len(extent) != 3:
         raise ValueError(f"extent: expected three numbers, got {list(extent)}")
-    device = library.device_type
+    device = library.place(table.device)
     return (
         pointer("points", points, torch.int32, (points.shape[0], 3), device),
         points.shape[0],

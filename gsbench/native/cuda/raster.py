@@ -59,13 +59,25 @@ class CudaRasterizer:
     All memory is torch's, on the inputs' device, in its current stream. The host waits once: for the number of visible
     Gaussians and of their pairs with tiles, on which sizes depend. Results have the same bytes in every run on one
     kind of device.
+
+    Args:
+        inputs, settings: what `project` is about to be given.
+        library: another than the installed one.
+        backgrounds: float32 [C, X] of which `project` says whether they are finite, without waiting once more.
     """
 
-    def __init__(self, inputs: InputTensors, settings: RasterSettings, library: CudaLibrary | None = None) -> None:
+    def __init__(
+        self,
+        inputs: InputTensors,
+        settings: RasterSettings,
+        library: CudaLibrary | None = None,
+        backgrounds: Tensor | None = None,
+    ) -> None:
         self._library = cuda_library() if library is None else library
         self._device = inputs.means.device
+        self._place = self._library.place(self._device)
         self._options = raster_options(inputs, settings)
-        self._settings = settings
+        self._settings, self._backgrounds = settings, backgrounds
         self._gaussians, self._cameras = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0])
         self._combinations = self._gaussians * self._cameras
         self._tiles = self._cameras * -(-settings.width // _TILE) * -(-settings.height // _TILE)
@@ -105,13 +117,14 @@ class CudaRasterizer:
         return self._empty(size.value, dtype=torch.uint8), {"workspace_bytes": size.value}
 
     def _inputs(self, inputs: InputTensors) -> dict[str, int]:
-        return input_pointers(inputs, self._library.device_type)
+        return input_pointers(inputs, self._place)
 
     def project(self, inputs: InputTensors) -> Projected:
         """Project every Gaussian for every camera.
 
         Raises:
-            ValueError: if an input is not finite, a quaternion is zero, or an opacity is outside [0, 1].
+            ValueError: if an input is not finite, a quaternion is zero, or an opacity is outside [0, 1]; or if the
+                backgrounds are not finite.
         """
         packed, i32, i64 = self._settings.packed, torch.int32, torch.int64
         fields = self._inputs(inputs)
@@ -126,7 +139,11 @@ class CudaRasterizer:
         slots = {} if packed else self._slot_arrays(self._combinations, with_colors)
         work, sizes = self._workspace("project")
         self._call("project", {"totals": totals, "workspace": work, **slots}, {**fields, **sizes})
-        visible, pairs, refused = totals.tolist()
+        if self._backgrounds is not None:
+            totals = torch.cat([totals, self._backgrounds.isfinite().all().to(i64)[None]])
+        visible, pairs, refused, *finite = totals.tolist()
+        if 0 in finite:
+            raise ValueError("backgrounds: expected finite numbers")
         if refused:
             raise ValueError(_refusal(inputs, refused))
         self._buffers.visible, self._buffers.pairs = visible, pairs
@@ -182,7 +199,7 @@ class CudaRasterizer:
         )
 
     def _canvas_pointers(self, canvas: Canvas) -> dict[str, int]:
-        channels, device = self._options.channels or 3, self._library.device_type
+        channels, device = self._options.channels or 3, self._place
         return canvas_pointers(canvas, self._slots, self._cameras, channels, self._settings, device)
 
     def blend(self, canvas: Canvas, *, statistics: bool = False, surface: bool = False) -> Blended:
@@ -237,7 +254,7 @@ class CudaRasterizer:
         """
         channels, with_distortion = self._options.channels or 3, grad_distortion is not None
         outer = ImageGradients(grad_image, grad_alpha, grad_distortion)
-        fields = outer.pointers(self._cameras, channels, self._settings, self._library.device_type)
+        fields = outer.pointers(self._cameras, channels, self._settings, self._place)
         fields |= self._canvas_pointers(canvas)
         grads = empty_slot_gradients(self._slots, channels, absolute, with_distortion, self._empty)
         floats, options = ctypes.c_int32(), ctypes.byref(self._options)
@@ -267,7 +284,7 @@ class CudaRasterizer:
         scratch: dict[str, Tensor] = {}
         if viewmats:
             scratch["camera_rows"] = self._empty(self._cameras, -(-self._gaussians // _CAMERA_CHUNK), 12)
-        fields = slot_gradient_pointers(slots, self._slots, self._library.device_type)
+        fields = slot_gradient_pointers(slots, self._slots, self._place)
         self._options.separate_cameras = int(separate_cameras)
         self._call("project_backward", scratch, {**self._inputs(inputs), **fields, **input_gradient_addresses(grads)})
         return grads
@@ -298,7 +315,7 @@ class CudaRasterizer:
         """The gradient of quats [N, 4] from that of `normals` [S, 3]."""
         result = self._empty(self._gaussians, 4)
         shape = (self._slots, 3)
-        grad = pointer("gradient of normals", grad_normals, torch.float32, shape, self._library.device_type)
+        grad = pointer("gradient of normals", grad_normals, torch.float32, shape, self._place)
         self._call("normals_backward", {"grad_quats": result}, self._inputs(inputs), grad)
         return result
 
@@ -318,7 +335,7 @@ def visible(
         ValueError: if an input is not finite or a quaternion is zero.
     """
     library = cuda_library() if library is None else library
-    n, f32, device = int(means.shape[0]), torch.float32, library.device_type
+    n, f32, device = int(means.shape[0]), torch.float32, library.place(means.device)
     inputs = InputTensors(means, quats, scales, None, means.new_empty(0), None, viewmat[None], K[None])
     fields = {
         "means": pointer("means", means, f32, (n, 3), device),

@@ -34,8 +34,9 @@ def image_loss(
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image: expected shape [H, W, 3], got {list(image.shape)}")
     height, width, _ = image.shape
-    of_image = pointer("image", image, torch.float32, (height, width, 3), library.device_type)
-    of_target = pointer("target", target, torch.float32, (height, width, 3), library.device_type)
+    place = library.place(image.device)
+    of_image = pointer("image", image, torch.float32, (height, width, 3), place)
+    of_target = pointer("target", target, torch.float32, (height, width, 3), place)
     size = ctypes.c_int64()
     library.call("gsb_cuda_image_loss_bytes", height, width, int(gradient), ctypes.byref(size))
     workspace = torch.empty(size.value, dtype=torch.uint8, device=image.device)
@@ -77,7 +78,8 @@ def adam_step(
     """
     library = cuda_library() if library is None else library
     tensors = {"parameter": parameter, "gradient": gradient, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
-    addresses = [pointer(n, t, torch.float32, parameter.shape, library.device_type) for n, t in tensors.items()]
+    place = library.place(parameter.device)
+    addresses = [pointer(n, t, torch.float32, parameter.shape, place) for n, t in tensors.items()]
     queue = library.queue(parameter.device)
     library.call("gsb_cuda_adam_step", queue, *addresses, parameter.numel(), lr, betas[0], betas[1], eps, step)
     torch.autograd.graph.increment_version([parameter, exp_avg, exp_avg_sq])

@@ -49,7 +49,7 @@ def row_keys(*coordinates: Tensor) -> list[Tensor]:
     keys = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
     if len(rows):
         low = rows.amin(dim=0)
-        spans = [int(s) for s in (rows.amax(dim=0) - low + 1)]
+        spans: list[int] = (rows.amax(dim=0) - low + 1).tolist()
         for axis in range(3):
             if spans[0] * spans[1] * spans[2] < 2**62:
                 keys = keys * spans[axis] + (rows[:, axis] - low[axis])

@@ -81,6 +81,10 @@ class AnchorModel(BaseGaussianModel):
     fixed: ClassVar[frozenset[str]] = frozenset({"voxels"})
 
     model_params: AnchorModelParams
+    opacity_accum: Tensor
+    anchor_demon: Tensor
+    offset_gradient_accum: Tensor
+    offset_denom: Tensor
 
     def __init__(self, model_params: AnchorModelParams | None = None) -> None:
         super().__init__(model_params if model_params is not None else AnchorModelParams())
@@ -153,7 +157,7 @@ class AnchorModel(BaseGaussianModel):
             "voxels": voxels,
             "features": features,
             "scales": log_scales[:, None].repeat(1, 6),
-            "offsets": torch.zeros(n, self.n_offsets, 3),
+            "offsets": torch.zeros(n, self.n_offsets, 3, device=voxels.device),
         }
 
     def create_from_splats(self, splats: Splats, spatial_lr_scale: float) -> None:
@@ -211,8 +215,9 @@ class AnchorModel(BaseGaussianModel):
         """Zero statistics for the present number of anchors."""
         voxels = getattr(self, "_voxels", None)
         n, k = (0, 0) if voxels is None else (len(voxels), self.n_offsets)
-        self.opacity_accum, self.anchor_demon = torch.zeros(n), torch.zeros(n)
-        self.offset_gradient_accum, self.offset_denom = torch.zeros(n, k), torch.zeros(n, k)
+        for name in _STATISTICS:
+            shape = (n, k) if name.startswith("offset") else (n,)
+            setattr(self, name, torch.zeros(shape, device=None if voxels is None else voxels.device))
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {role: self.optimizer for role in self.attributes if role not in self.fixed}
@@ -274,7 +279,7 @@ class AnchorModel(BaseGaussianModel):
         n = len(gradients)
         for level, (factor, threshold) in enumerate(zip(factors, thresholds, strict=True)):
             drawn = torch.rand(gradients.shape, generator=self.generator) > 0.5 ** (level + 1)
-            anchor, offset = ((gradients >= threshold) & drawn).nonzero().unbind(dim=1)
+            anchor, offset = ((gradients >= threshold) & drawn.to(gradients.device)).nonzero().unbind(dim=1)
             if len(anchor) == 0:
                 continue
             reach = params["scales"].detach()[:n][anchor, :3].double().exp()
@@ -286,10 +291,10 @@ class AnchorModel(BaseGaussianModel):
                 continue
             members = of_candidate >= 0
             sources = params["features"].detach()[:n][anchor[members]]
-            features = torch.full((len(new), self.feat_dim), -math.inf)
+            features = sources.new_full((len(new), self.feat_dim), -math.inf)
             rows = of_candidate[members][:, None].expand(-1, self.feat_dim)
             features.scatter_reduce_(0, rows, sources, "amax")
-            log_scales = torch.full((len(new),), math.log(factor * self.voxel_size))
+            log_scales = sources.new_full((len(new),), math.log(factor * self.voxel_size))
             grown = self.initial_rows((new * factor).to(torch.int32), log_scales, features)
             densify.append(params, self._optimizers(), state, grown)
         self._write_back(params, state)
@@ -367,7 +372,7 @@ class AnchorModel(BaseGaussianModel):
     def anchors(self) -> Anchors:
         """All anchors as they are drawn after training, detached."""
         with torch.no_grad():
-            everything = torch.arange(len(self))
+            everything = torch.arange(len(self), device=self._voxels.device)
             return self.drawn(everything, 0, None)
 
     def renderable(self) -> AnchorRenderable:

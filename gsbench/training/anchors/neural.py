@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -35,6 +35,16 @@ class Anchors:
 
     def __len__(self) -> int:
         return int(self.positions.shape[0])
+
+    def to(self, device: torch.device | str) -> Anchors:
+        """The same on another device."""
+        return Anchors(
+            self.positions.to(device),
+            self.features.to(device),
+            self.scales.to(device),
+            self.offsets.to(device),
+            None if self.masks is None else self.masks.to(device),
+        )
 
     def rows(self, index: Tensor) -> Anchors:
         """The anchors of these numbers, int64 [n], each at most once. Differentiable."""
@@ -137,12 +147,16 @@ class AnchorRenderable:
     """Anchors with their networks: what the artifact of an anchor method decodes to.
 
     Args:
-        anchors: on the CPU, detached.
-        networks: their networks.
+        anchors: detached.
+        networks: their networks, on the same device.
     """
 
     def __init__(self, anchors: Anchors, networks: AnchorNetworks) -> None:
         self.anchors, self.networks = anchors, networks
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device; the networks are moved, not copied."""
+        return type(self)(self.anchors.to(device), self.networks.to(device))
 
     @torch.no_grad()
     def render(self, camera: Camera, background: Tensor) -> Tensor:

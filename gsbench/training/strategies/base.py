@@ -171,8 +171,11 @@ class ViewGradients:
     def add_to(self, total: Tensor, count: Tensor) -> None:
         """Add the norms of visible Gaussians to `total` and 1 each to `count`, both float32 [N]."""
         if self.ids is not None:
-            total.index_add_(0, self.ids, torch.where(self.visible, self.norms, 0.0))
-            count.index_add_(0, self.ids, self.visible.to(count.dtype))
+            for sums, values in ((total, torch.where(self.visible, self.norms, 0.0)), (count, self.visible)):
+                if sums.is_cuda:  # index_add_ adds in no fixed order there, this does
+                    sums.index_put_((self.ids,), values.to(sums.dtype), accumulate=True)
+                else:
+                    sums.index_add_(0, self.ids, values.to(sums.dtype))
             return
         for norms, visible in zip(self.norms, self.visible, strict=True):
             total += torch.where(visible, norms, 0.0)

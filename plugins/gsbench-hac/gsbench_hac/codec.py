@@ -79,13 +79,13 @@ class Codec:
 
     def quantize(self, model: HacModel) -> Coded:
         """Choose all integers, with the context in integers."""
-        lives = ~model.useless()
-        voxels = model.tensors()["voxels"][lives].numpy()
+        lives = ~model.useless().cpu()
+        voxels = model.tensors()["voxels"].cpu()[lives].numpy()
         origin = voxels.min(axis=0) if len(voxels) else np.zeros(3, np.int32)
         _, order = encode_positions(np.ascontiguousarray(voxels - origin))
         index = lives.nonzero().squeeze(1)[torch.from_numpy(order)]
         voxels = voxels[order]
-        masks = model.live_offsets()[index].numpy()
+        masks = model.live_offsets().cpu()[index].numpy()
 
         box = Box(triple(model.low), triple(model.extent))
         context = model.context
@@ -95,7 +95,7 @@ class Codec:
         signs[~touched_rows(points, box.extent, levels.numpy(), len(signs))] = 0
         features = grid_features(points, box.extent, levels, signs)
         steps = {group: float(np.float32(context.steps[group])) for group in GROUPS}
-        values = {group: model.values_of(group)[index].flatten(1).numpy() for group in GROUPS}
+        values = {group: model.values_of(group).cpu()[index].flatten(1).numpy() for group in GROUPS}
         sample = slice(None, None, max(1, len(voxels) // SAMPLE))
 
         def bytes_of_all(network: IntegerNetwork) -> float:

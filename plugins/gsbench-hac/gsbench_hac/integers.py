@@ -61,7 +61,7 @@ class GroupModel:
 
 def signs_of(context: HacContext) -> UInt8:
     """The signs of the grid's entries, packed by rows."""
-    return pack_signs((context.grid.table.detach() >= 0.0).numpy())
+    return pack_signs((context.grid.table.detach() >= 0.0).cpu().numpy())
 
 
 def cheapest(

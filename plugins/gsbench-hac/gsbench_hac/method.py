@@ -97,7 +97,7 @@ class Hac(TrainedMethod):
         Raises:
             ArtifactError: if it is damaged.
         """
-        return cls.codec.renderable(cls.codec.read(artifact))
+        return cls.codec.renderable(cls.codec.read(artifact)).to(context.device)
 
     @classmethod
     def counts(cls, decoded: Renderable) -> dict[str, int]:

@@ -67,7 +67,7 @@ class HacModel(AnchorModel):
     def initial_rows(self, voxels: Tensor, log_scales: Tensor, features: Tensor) -> dict[str, Tensor]:
         """As in the base class, with offsets that all live."""
         rows = super().initial_rows(voxels, log_scales, features)
-        return {**rows, "masks": torch.ones(len(voxels), self.n_offsets)}
+        return {**rows, "masks": torch.ones(len(voxels), self.n_offsets, device=voxels.device)}
 
     def learning_rates(self, opt: AnchorParams) -> dict[str, tuple[float, float]]:
         """As in the base class, and of masks and context."""
@@ -120,8 +120,8 @@ class HacModel(AnchorModel):
 
     def points(self, voxels: Tensor) -> Tensor:
         """Where voxels [n, 3] lie in the box, int32 [n, 3] in 0..extent; those outside are moved to its surface."""
-        inside = voxels.long() - torch.tensor(self.low)
-        return inside.clamp_min(0).minimum(torch.tensor(self.extent)).to(torch.int32)
+        low, extent = (torch.tensor(three, device=voxels.device) for three in (self.low, self.extent))
+        return (voxels.long() - low).clamp_min(0).minimum(extent).to(torch.int32)
 
     # A step.
 
@@ -179,7 +179,7 @@ class HacModel(AnchorModel):
         sample = (torch.rand(n, generator=self.generator) < share).nonzero().squeeze(1)
         if len(sample) == 0:
             return anchors.positions.new_zeros(())
-        return self.bits(anchors, sample).sum() / (len(sample) * self.context.values)
+        return self.bits(anchors, sample.to(anchors.positions.device)).sum() / (len(sample) * self.context.values)
 
     def bits(self, anchors: CodedAnchors, sample: Tensor) -> Tensor:
         """The bits of the anchors of the numbers `sample`, [n]."""

@@ -65,7 +65,7 @@ class Scaffold(TrainedMethod):
             read_tensor(artifact, "scales", (n, 6)).exp(),
             read_tensor(artifact, "offsets", (n, k, 3)),
         )
-        return AnchorRenderable(anchors, networks)
+        return AnchorRenderable(anchors, networks).to(context.device)
 
     @classmethod
     def counts(cls, decoded: Renderable) -> dict[str, int]:
