@@ -116,13 +116,15 @@ def test_the_gaussians_of_a_camera_are_what_it_renders(trained: tuple[Any, Any, 
 
 
 CHILD = """
-import hashlib, sys, torch
-from gsbench import ArtifactReader
+import hashlib, pathlib, sys, torch
+from gsbench import ArtifactReader, Context
 from gsbench.bench.sealed_work import hash_decoded
 from gsbench.hooks import method_class
 for threads in (1, 3):
     torch.set_num_threads(threads)
-    decoded = method_class(sys.argv[1]).decode(ArtifactReader(sys.argv[2]), None)
+    decoded = method_class(sys.argv[1]).decode(
+        ArtifactReader(sys.argv[2]), Context(torch.device("cpu"), threads, 0, pathlib.Path())
+    )
     a = decoded.anchors
     parts = [a.positions, a.features, a.scales, a.offsets, a.masks, *decoded.networks.parameters()]
     tensors = hash_decoded(decoded)
