@@ -377,11 +377,13 @@ def simulated_cuda(twin: CudaLibrary) -> Iterator[Log]:
         simulation, run_backward = _Simulation(), vars(torch.autograd)["_engine_run_backward"]
 
         def run_backward_within(roots: Any, *args: Any, **kwargs: Any) -> Any:
-            if not any(_on_device(root) for root in roots):
-                return run_backward(roots, *args, **kwargs)
             depth, simulation.depth = simulation.depth, 0
             try:
-                with simulation, _MadeByAutograd(simulation):  # a mode is off while it handles a call, as backward() is
+                # A mode is off while it handles a call, as backward() is.
+                with contextlib.ExitStack() as modes:
+                    modes.enter_context(simulation)
+                    if any(_on_device(root) for root in roots):
+                        modes.enter_context(_MadeByAutograd(simulation))
                     return run_backward(roots, *args, **kwargs)
             finally:
                 simulation.depth = depth
