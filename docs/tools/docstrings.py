@@ -1,16 +1,47 @@
 """How the API reference reads gsbench's docstrings (an extension of griffe, which mkdocstrings uses).
 
-* a section "Fields:" is what the parser knows as "Attributes:";
-* ``Example::`` before an indented block loses one colon;
-* a comment ``#:`` above a variable is its docstring.
+* A section "Fields:" is what the parser knows as "Attributes:".
+* ``Example::`` before an indented block loses one colon.
+* A comment ``#:`` above a variable is its docstring.
+* `Name` becomes a link where the reference has that name.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
 
 import griffe
+
+_REFERENCE: Final = Path(__file__).resolve().parents[1] / "reference"
+_CODE: Final = re.compile(r"(?<![`\[\w])`([A-Za-z_][\w.]*)`(?!`)")
+
+
+@cache
+def documented() -> dict[str, str]:
+    """What the pages of the reference ask for: full names, and names alone where only one thing has them, each with the
+    full name.
+    """
+    names = re.findall(r"^::: (\S+)$", "\n".join(p.read_text() for p in sorted(_REFERENCE.glob("*.md"))), re.MULTILINE)
+    short = [name.rpartition(".")[2] for name in names]
+    alone = {name.rpartition(".")[2]: name for name in names if short.count(name.rpartition(".")[2]) == 1}
+    # A module's name alone is a word like any other.
+    return {
+        **{name: full for name, full in alone.items() if not name.islower() or "_" in name},
+        **{n: n for n in names},
+    }
+
+
+def linked(text: str, own: str = "") -> str:
+    """`text` with links from names that are set as code, but not from an object's own name."""
+
+    def link(match: re.Match[str]) -> str:
+        target = documented().get(match[1])
+        return match[0] if target is None or match[1] == own else f"[`{match[1]}`][{target}]"
+
+    return _CODE.sub(link, text)
 
 
 class Docstrings(griffe.Extension):
@@ -23,8 +54,9 @@ class Docstrings(griffe.Extension):
             if text:
                 obj.docstring = griffe.Docstring(text, lineno=obj.lineno, parent=obj)
         if obj.docstring is not None:
-            value = re.sub(r"^(\s*)Fields:$", r"\1Attributes:", obj.docstring.value, flags=re.MULTILINE)
-            obj.docstring.value = re.sub(r"::$", ":", value, flags=re.MULTILINE)
+            text = re.sub(r"^(\s*)Fields:$", r"\1Attributes:", obj.docstring.value, flags=re.MULTILINE)
+            text = re.sub(r"::$", ":", text, flags=re.MULTILINE)
+            obj.docstring.value = linked(text, obj.name)
 
 
 def _comment_above(obj: griffe.Object) -> str:
