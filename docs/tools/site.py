@@ -1,7 +1,8 @@
 """Hooks of the documentation's build (mkdocs.yml): the root's pages as pages of the site.
 
 ARCHITECTURE.md and its like lie where a reader of the repository looks for them. They become pages of the site, and
-links between them and those in docs/ lead to the right place in both.
+links between them and those in docs/ lead to the right place in both. Full names (`gsbench.render`) become links to the
+API reference.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from docstrings import linked
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -23,6 +25,8 @@ ROOT_PAGES: Final = {
     "changelog.md": "CHANGELOG.md",
     "published.md": "leaderboards/README.md",
 }
+_FENCE: Final = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
+_FULL_NAME: Final = re.compile(r"(?<![`\[])`gsbench\.[\w.]+`(?!`)")
 _LINK: Final = re.compile(r"\]\(([^)#\s:]+)(#[^)\s]*)?\)")
 
 
@@ -49,4 +53,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return match[0]
         return f"]({depth}{uri}{match[2] or ''})"
 
-    return _LINK.sub(place, markdown)
+    parts = _FENCE.split(_LINK.sub(place, markdown))
+    parts[::2] = [_FULL_NAME.sub(lambda match: linked(match[0]), part) for part in parts[::2]]
+    return "".join(parts)
