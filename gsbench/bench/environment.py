@@ -42,8 +42,8 @@ def machine_environment(device: torch.device | str = "cpu", threads: int | None 
 
 @cache
 def source_commit() -> str | None:
-    """The Git commit of gsbench's sources, with "-dirty" where tracked files differ from it: of the checkout that it runs
-    from, or that it was built in. None where it was built from other sources, or Git is not there.
+    """The Git commit of gsbench's sources, with "-dirty" where tracked files differ from it: of the checkout that it
+    runs from, or that it was built in. None where it was built from other sources, or Git is not there.
     """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # a repository further up is that of somebody who installed gsbench inside it
