@@ -5,6 +5,7 @@ python docs/tools/cli_page.py
 
 from __future__ import annotations
 
+import html
 import re
 import textwrap
 from collections.abc import Iterator
@@ -90,8 +91,13 @@ def _help(text: str) -> Iterator[str]:
 def _names(option: click.Option) -> str:
     value = "" if option.is_flag else f" {_value(option)}"
     names = sorted(option.opts, key=len)
-    shown = [f"`{name}{value if name == names[-1] else ''}`" for name in names]
-    return ", ".join([*shown, *(f"`{name}`" for name in option.secondary_opts)]).replace("|", "\\|")
+    shown = [f"{name}{value if name == names[-1] else ''}" for name in names]
+    return ", ".join(map(_code, [*shown, *option.secondary_opts]))
+
+
+def _code(text: str) -> str:
+    """Code in a cell. A bar ends the cell, and as an escaped one in backticks not all readers of Markdown take it."""
+    return f"`{text}`" if "|" not in text else f"<code>{html.escape(text).replace('|', '&#124;')}</code>"
 
 
 def _value(option: click.Option) -> str:

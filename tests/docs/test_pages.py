@@ -50,7 +50,7 @@ def test_the_command_line_page_has_every_option(pages: dict[str, str]) -> None:
             for param in found.params:
                 for option in [*param.opts, *param.secondary_opts] if isinstance(param, click.Option) else []:
                     count += 1
-                    assert re.search(rf"`{re.escape(option)}[ `]", sections[f"gsbench {name}"]), (name, option)
+                    assert re.search(rf"(`|<code>){re.escape(option)}[ `]", sections[f"gsbench {name}"]), (name, option)
                     assert param.help, f"{name} {option} has no help"
     assert count > 150
 
@@ -145,3 +145,12 @@ def test_links_of_the_pages_lead_to_files(pages: dict[str, str], repository: Pat
                 assert (folder / target).is_file(), f"{name}: {target}"
                 checked += 1
     assert checked > 40
+
+
+def test_messages_that_troubleshooting_quotes_are_messages(pages: dict[str, str], repository: Path) -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (repository / "gsbench").rglob("*.py")]
+    text = re.sub(r'"\n\s*f?"', "", "".join(sources))
+    quoted = [span for bold in re.findall(r"^\*\*(.*?)\*\*", pages["troubleshooting.md"], re.MULTILINE)
+              for span in re.findall(r"`([^`-][^`]* [^`]*)`", bold)]  # fmt: skip
+    assert len(quoted) >= 6
+    assert [message for message in quoted if message not in text] == []
