@@ -42,11 +42,13 @@ def machine_environment(device: torch.device | str = "cpu", threads: int | None 
 
 @cache
 def source_commit() -> str | None:
-    """The Git commit of gsbench's sources, with "-dirty" where tracked files differ from it; None where gsbench was
-    installed from a release, or Git is not there.
+    """The Git commit of gsbench's sources, with "-dirty" where tracked files differ from it: of the checkout that it
+    runs from, or that it was built in. None where it was built from other sources, or Git is not there.
     """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # a repository further up is that of somebody who installed gsbench inside it
+        with contextlib.suppress(OSError, ValueError):
+            return _commit((root / "gsbench" / "commit.txt").read_text(encoding="ascii"))
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
@@ -58,10 +60,14 @@ def source_commit() -> str | None:
             text=True,
             timeout=20,
         )
-        found = done.stdout.strip()
-        if done.returncode == 0 and re.fullmatch(r"[0-9a-f]{40}(-dirty)?", found):
-            return found
+        if done.returncode == 0:
+            return _commit(done.stdout)
     return None
+
+
+def _commit(text: str) -> str | None:
+    found = re.fullmatch(r"[0-9a-f]{40}(-dirty)?", text.strip())
+    return found and found[0]
 
 
 @cache

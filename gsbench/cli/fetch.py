@@ -87,6 +87,8 @@ def command(
         return _verify(scenes, lpips, everything, quiet, as_json)
     if url is not None and lpips and scenes:
         raise UsageError("--url stands for one archive, or for a folder with the weights; fetch lpips by itself")
+    if url is not None and "://" in url and not url.lower().startswith(("http://", "https://")):
+        raise UsageError(f"--url {url}: expected http://..., https://... or a path")
     from gsbench.fetch.options import FetchOptions
 
     chosen = tuple(dict.fromkeys(name for group in images for name in group)) or None

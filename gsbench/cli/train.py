@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gsbench.splats import Splats
 
 TRAIN_SCHEMA: Final = "gsbench.train/1"
+#: Names by which somebody asks for an artifact, which is not what training makes.
+_ARTIFACTS: Final = frozenset({".gsb", ".spz", ".sog", ".ksplat", ".splat", ".glb", ".zip"})
 
 
 @click.command("train", short_help="Train one method on one scene and write its model.")
@@ -102,6 +104,11 @@ def command(
     it was, and gsbench run with the same options does not train again.
     """  # noqa: D301 (\\b keeps click from filling the examples)
     as_ply = output.suffix.lower() == ".ply"
+    if output.suffix.lower() in _ARTIFACTS:
+        raise UsageError(
+            f"-o {output}: training makes a model, a folder or a .ply; gsbench encode {method} MODEL -o {output.name} "
+            "makes an artifact of it"
+        )
     if as_ply:
         require_new_file(output, force)
     elif force:

@@ -58,7 +58,8 @@ def cameras_of(where: str, views: str | None) -> tuple[Sequence[Camera], tuple[f
         return read_cameras(path), (0.0, 0.0, 0.0)
     if path.is_dir():
         return _colmap_cameras(path, views or "test"), (0.0, 0.0, 0.0)
-    loaded = load_one_scene(where, None, option="--cameras")
+    # Points to start from are not needed, and a scene that has none is not refused.
+    loaded = load_one_scene(where, None, option="--cameras", init="random:1")
     return _chosen(where, loaded.train, loaded.test, views or "test"), loaded.protocol.background
 
 

@@ -5,11 +5,12 @@ decode to the same symbols on every machine. Calls to `put` (and, mirrored, to `
 computation of the next tables from what is already coded, which is how context models work.
 
 Shapes and units, for M symbols and T tables of at most K symbols:
-    symbols: int32 [M], each in [0, K).
-    tables: uint32 [T, K + 1], cumulative frequencies: every row starts at 0, ends at `TOTAL` and increases
-        strictly, so that every symbol has a frequency of at least 1. Symbol s of row t has the probability
-        ``(tables[t, s + 1] - tables[t, s]) / TOTAL`` and costs -log2 of it in bits.
-    index: int32 [M], each in [0, T): which row codes which symbol.
+
+* symbols: int32 [M], each in [0, K).
+* tables: uint32 [T, K + 1], cumulative frequencies: every row starts at 0, ends at `TOTAL` and increases
+  strictly, so that every symbol has a frequency of at least 1. Symbol s of row t has the probability
+  ``(tables[t, s + 1] - tables[t, s]) / TOTAL`` and costs -log2 of it in bits.
+* index: int32 [M], each in [0, T): which row codes which symbol.
 
 Arrays are C-contiguous. Coders are registered under a name by the hook `gsbench_entropy_coders`; byte coders
 (zstd, deflate) compress bytes without a model and are a separate kind.

@@ -70,6 +70,13 @@ class MethodSpec:
         for name in names:
             if not _NAME.fullmatch(name) or (name in ("all", "default") and len(names) > 1):
                 raise PluginError(f"method {self.name!r}: {name!r} cannot name one of several rate points")
+        for name in names:
+            # Records of seeds above 0 are called <rate>.<seed>.json.
+            stem, _, seed = name.rpartition(".")
+            if stem in names and re.fullmatch(r"[1-9]\d*", seed):
+                raise PluginError(
+                    f"method {self.name!r}: rate point {name!r} has the file name of seed {seed} of rate point {stem!r}"
+                )
         if self.default_rate and self.default_rate not in names:
             raise PluginError(f"method {self.name!r}: default_rate {self.default_rate!r} is not one of {names}")
         if not _SUFFIX.fullmatch(self.suffix):

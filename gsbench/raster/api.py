@@ -275,25 +275,36 @@ def rasterization(
         covars: float32 [N, 3, 3] instead of quats and scales; (covars + covars^T) / 2 counts.
         masks: bool [C, H, W]; where False nothing is drawn: the background, alpha 0, no gradient, no statistics.
         outputs: names of further results to put in meta. Per Gaussian, shaped like radii without its last axis:
-            hits: int32, pixels where it is drawn. weight: sum of alpha T over them. opacity_transmittance: sum of
-            opacity T over them. max_weight: the largest alpha T. dominant: int32, pixels where its alpha T is the
-            largest. grad_abs [..., 2]: as absgrad, zero until the backward pass. sensitivity: for each parameter the
-            absolute value of the gradient of the sum of the image's color channels, per camera (dict). fisher
-            [..., 21]: upper triangle of the sum over pixels and color channels of g g^T, with g the derivative by mean
-            and scale while colors stay fixed.
-            Per pixel [C, H, W, 1], with gradients: depth, expected_depth (as D and ED). median_depth: z of the last
-            Gaussian drawn where T > 0.5, 0 if none is. distortion: sum over pairs of w_i w_j |z_i - z_j|, w = alpha T.
-            normal [C, H, W, 3]: sum of alpha T n, n the unit axis of the smallest scale, in the world, towards the
-            camera.
+
+            * hits: int32, pixels where it is drawn.
+            * weight: sum of alpha T over them.
+            * opacity_transmittance: sum of opacity T over them.
+            * max_weight: the largest alpha T.
+            * dominant: int32, pixels where its alpha T is the largest.
+            * grad_abs [..., 2]: as absgrad, zero until the backward pass.
+            * sensitivity: for each parameter the absolute value of the gradient of the sum of the image's color
+              channels, per camera (dict).
+            * fisher [..., 21]: upper triangle of the sum over pixels and color channels of g g^T, with g the derivative
+              by mean and scale while colors stay fixed.
+
+            Per pixel [C, H, W, 1], with gradients:
+
+            * depth, expected_depth: as D and ED.
+            * median_depth: z of the last Gaussian drawn where T > 0.5, 0 if none is.
+            * distortion: sum over pairs of w_i w_j |z_i - z_j|, w = alpha T.
+            * normal [C, H, W, 3]: sum of alpha T n, n the unit axis of the smallest scale, in the world, towards the
+              camera.
         backend: "auto" (by device), "cpu", or what a plugin registers.
 
     Returns:
-        colors: float32 [C, H, W, X], the channels that render_mode names.
-        alphas: float32 [C, H, W, 1].
-        meta: means2d [..., 2] (in the graph: `retain_grad()` works), radii int32 [..., 2], depths [...],
-            conics [..., 3] (xx, xy, yy), opacities [...] (antialiasing included), camera_ids and gaussian_ids int64 [R]
-            (None unless packed), width, height, n_cameras, and the outputs; "..." is R if packed, else C, N. Rows of
-            invisible Gaussians are zero.
+        (colors, alphas, meta)
+
+        * colors: float32 [C, H, W, X], the channels that render_mode names.
+        * alphas: float32 [C, H, W, 1].
+        * meta: means2d [..., 2] (in the graph: `retain_grad()` works), radii int32 [..., 2], depths [...],
+          conics [..., 3] (xx, xy, yy), opacities [...] (antialiasing included), camera_ids and gaussian_ids int64
+          [R] (None unless packed), width, height, n_cameras, and the outputs; "..." is R if packed, else C, N. Rows
+          of invisible Gaussians are zero.
 
     Raises:
         ValueError: an argument has the wrong shape, dtype or device, or holds NaN, infinity, a zero quaternion or an

@@ -109,7 +109,7 @@ class Environment(_Model):
     native_build: str
     """Hash of the native library's sources and compiler."""
     commit: str | None = None
-    """Git commit of gsbench's sources, with "-dirty" where files differed from it; null for installed releases."""
+    """Git commit of gsbench's sources, with "-dirty" where files differed from it; null where it is not known."""
 
 
 class ErrorInfo(_Model):

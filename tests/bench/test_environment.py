@@ -134,6 +134,12 @@ def test_the_commit_is_that_of_a_checkout_and_says_what_differs(
     monkeypatch.setattr(environment, "__file__", str(source))
     found = environment.source_commit.__wrapped__
     assert found() is None, "not a checkout"
+    for built, wanted in (
+        ("0123456789abcdef" * 2 + "01234567-dirty\n", "0123456789abcdef" * 2 + "01234567-dirty"),
+        ("\n", None),
+    ):
+        (tmp_path / "gsbench" / "commit.txt").write_text(built)
+        assert found() == wanted, "built in a checkout, or elsewhere"
     git("init", "-q")
     git("add", ".")
     git("commit", "-qm", "first")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -204,6 +205,19 @@ def test_cameras_of_a_scene_and_of_a_colmap_folder(
         assert made == {p.name: p.read_bytes() for p in (tmp_path / f"folder-{views}").iterdir()}
     assert here("render", ply, "--cameras", tiny_capture, "-o", "default")[0] == 0
     assert sorted(p.stem for p in (tmp_path / "default").iterdir()) == photos[::8]
+
+
+def test_cameras_of_a_scene_without_points(
+    here: Here, ply: Path, tiny_capture: Path, sealed: Any, tmp_path: Path
+) -> None:
+    scene = tmp_path / "scene"
+    shutil.copytree(tiny_capture, scene)
+    for points in (scene / "sparse" / "0").glob("points3D.*"):
+        points.unlink()
+    assert here("render", ply, "--cameras", f"path:{scene}", "-o", "without")[0] == 0
+    assert here("render", ply, "--cameras", f"path:{tiny_capture}", "-o", "with")[0] == 0
+    images = {folder: {p.name: p.read_bytes() for p in (tmp_path / folder).iterdir()} for folder in ("with", "without")}
+    assert images["with"] == images["without"]
 
 
 def test_the_turntable_of_a_scene_can_be_told_otherwise(

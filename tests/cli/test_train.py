@@ -174,6 +174,7 @@ BAD: list[Any] = [
     (["points", "-o", "there"], "there exists already; expected the name of a new folder"),
     (["points", "-o", "there.ply"], "there.ply exists already"),
     (["points", "-o", "new", "--force"], "--force replaces a .ply"),
+    (["points", "-o", "new.gsb"], "gsbench encode points MODEL -o new.gsb makes an artifact of it"),
     (["points", "-o", "there.ply/new"], "cannot write there.ply/new"),
     (["points", "--itertions", "3"], "--iterations"),
 ]

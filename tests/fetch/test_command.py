@@ -104,6 +104,7 @@ def test_a_failure_is_one_line_on_stderr(run: Run, server: Any) -> None:
         (["bungee/rome"], "BungeeNeRF cannot be fetched automatically"),
         (["mipnerf360", "--url", "x.zip"], "these targets come from 2: 360_extra_scenes.zip, 360_v2.zip"),
         (["tandt", "lpips", "--url", "x.zip"], "fetch lpips by itself"),
+        (["tandt/train", "--url", "ftp://host/x.zip"], "--url ftp://host/x.zip: expected http://..., https://... or a"),
         (["--list", "--verify"], "--list goes with targets and --json only"),
         (["--verify", "--force"], "it fetches nothing"),
         (["tandt", "--images", ""], "has an empty name"),

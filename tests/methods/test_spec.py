@@ -38,6 +38,11 @@ def test_names_of_methods(name: str) -> None:
         ({"base": "mine"}, "method 'mine' cannot be its own base"),
         ({"rates": ()}, "method 'mine': rate points must be there and differ by name"),
         ({"rates": (RatePoint("low"), RatePoint("low"))}, "differ by name"),
+        (
+            {"rates": (RatePoint("q"), RatePoint("q.1"))},
+            "rate point 'q.1' has the file name of seed 1 of rate point 'q'",
+        ),
+        ({"rates": (RatePoint("0.20"), RatePoint("0"))}, "'0.20' has the file name of seed 20 of rate point '0'"),
         ({"rates": (RatePoint("LOW"),)}, "'LOW' cannot name"),
         ({"rates": (RatePoint("all"), RatePoint("low"))}, "'all' cannot name"),
         ({"rates": (RatePoint("default"), RatePoint("low"))}, "'default' cannot name"),

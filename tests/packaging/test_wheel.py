@@ -111,6 +111,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, repository: P
     assert {n for n in names if n.endswith(".so")} - {CUDA_LIBRARY} == {LIBRARY}
     assert any(n.endswith("licenses/LICENSE") for n in names)
     assert "gsbench/py.typed" in names
+    # Built in a copy of the sources or in a checkout.
+    assert re.fullmatch(rb"([0-9a-f]{40}(-dirty)?)?\n", zipfile.ZipFile(wheel).read("gsbench/commit.txt"))
     modules = {p.relative_to(repository).as_posix() for p in (repository / "gsbench").rglob("*.py")}
     assert {n for n in names if n.endswith(".py")} == modules
     assert not [n for n in names if re.search(r"(^|/)(test_|conftest)|\.(cpp|inc|cu|pyc)$", n)]
