@@ -111,8 +111,8 @@ def step_sizes(base: float, index: Int32) -> Float32:
 
 
 def quantize(values: Float32, base: float, index: Int32) -> Int32:
-    """The symbols of `values`, int32: the nearest multiples of the adaptive step, ties to even. For the encoder alone: no
-    decoder repeats this.
+    """The symbols of `values`, int32: the nearest multiples of the adaptive step, ties to even. For the encoder alone:
+    no decoder repeats this.
 
     Args:
         values: float32, any shape.
