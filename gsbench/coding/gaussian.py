@@ -72,7 +72,13 @@ def encode_gaussian(symbols: Int32, mean64: Int32, scale_index: UInt8, coder: En
 
 
 def decode_gaussian(data: bytes, mean64: Int32, scale_index: UInt8, coder: EntropyCoder | None = None) -> Symbols:
-    """The symbols of a stream of `encode_gaussian`, int32 of the means' length.
+    """The symbols of a stream of `encode_gaussian`, int32 [M].
+
+    Args:
+        data: the stream.
+        mean64: int32 [M], as when it was written.
+        scale_index: uint8 [M], likewise.
+        coder: likewise; `range` by default.
 
     Raises:
         ValueError: if an argument is not as stated.
@@ -151,7 +157,8 @@ def get_gaussian(decoder: Decoder, mean64: Int32, scale_index: UInt8) -> Symbols
 
 
 def table_bits(symbols: Int32, mean64: Int32, scale_index: UInt8) -> npt.NDArray[np.float64]:
-    """What each symbol costs by the tables, in bits, float64 [M]: -log2 of its probability, escapes included.
+    """What each symbol costs by the tables, in bits, float64 [M]: -log2 of its probability, escapes included. Arguments
+    as `put_gaussian`.
 
     Raises:
         ValueError: if an argument is not as stated.

@@ -104,19 +104,31 @@ def scale_in_steps(log2_scale: npt.NDArray[np.integer[Any]], index: Int32) -> UI
 
 
 def step_sizes(base: float, index: Int32) -> Float32:
-    """The adaptive steps, float32: one product of float32(base) with the table's multiplier."""
+    """The adaptive steps, float32 of the shape of `index` (int32): one product of float32(base) with the table's
+    multiplier.
+    """
     return np.float32(base) * step_table().multiplier[index + STEP_LIMIT]
 
 
 def quantize(values: Float32, base: float, index: Int32) -> Int32:
-    """The symbols of `values`: the nearest multiples of the adaptive step, ties to even.
+    """The symbols of `values`, int32: the nearest multiples of the adaptive step, ties to even. For the encoder alone:
+    no decoder repeats this.
 
-    For the encoder alone: no decoder repeats this.
+    Args:
+        values: float32, any shape.
+        base: the base step Q, above 0.
+        index: int32, the steps' indices; broadcastable.
     """
     ratio = np.rint(values.astype(np.float64) / step_sizes(base, index).astype(np.float64))
     return np.clip(ratio, -(2.0**31), 2.0**31 - 1).astype(np.int32)
 
 
 def dequantize(symbols: Int32, base: float, index: Int32) -> Float32:
-    """float32(symbol) x step, one product: the same bits on every machine."""
+    """The values of symbols: float32(symbol) x step, one product, the same bits on every machine.
+
+    Args:
+        symbols: int32, any shape.
+        base: the base step Q, as when they were quantized.
+        index: int32, the steps' indices; broadcastable.
+    """
     return symbols.astype(np.float32) * step_sizes(base, index)

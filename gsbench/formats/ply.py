@@ -93,6 +93,10 @@ def read_ply(path: str | os.PathLike[str], *, allow_trailing: bool = False) -> S
 def write_ply(path: str | os.PathLike[str], splats: Splats) -> None:
     """Write Gaussians in the Inria layout. Equal Gaussians give equal bytes; `read_ply` restores every bit.
 
+    Args:
+        path: of the file, which is replaced if it exists.
+        splats: on any device; no Gaussians at all are a file, too.
+
     Raises:
         ValueError: if a value is one that `read_ply` refuses; the message names the property and the row.
         StoreError: if the file cannot be written. Nothing is left then.

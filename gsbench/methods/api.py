@@ -33,8 +33,11 @@ def field(*, stage: Stage = "train", help: str = "", **kwargs: Any) -> Any:
 
     Args:
         stage: "encode" keeps the field out of the train key, so that changing it retrains nothing.
-        help: one line for ``gsbench plugins``.
+        help: one line for ``gsbench plugins METHOD``.
         kwargs: as for `dataclasses.field` (default, default_factory, ...).
+
+    Returns:
+        The field, as `dataclasses.field` does.
     """
     metadata = {**kwargs.pop("metadata", {}), CONFIG_STAGE_KEY: stage, "help": help}
     return dataclasses.field(metadata=metadata, **kwargs)
@@ -77,11 +80,23 @@ class Renderable(Protocol):
     """
 
     def render(self, camera: Camera, background: Tensor) -> Tensor:
-        """The image, float32 [H, W, 3] (not clamped), over `background`, float32 [3]."""
+        """One view.
+
+        Args:
+            camera: of any size.
+            background: RGB in [0, 1], float32 [3].
+
+        Returns:
+            The image, float32 [H, W, 3], nominally in [0, 1], not clamped.
+        """
         ...
 
     def splats(self) -> Splats:
-        """The Gaussians themselves, where the representation has them; otherwise raises NotImplementedError."""
+        """The Gaussians themselves.
+
+        Raises:
+            NotImplementedError: if the representation has none that serve every view.
+        """
         ...
 
 
@@ -90,20 +105,31 @@ class Model(ABC):
 
     @abstractmethod
     def render(self, camera: Camera, background: Tensor) -> Tensor:
-        """As `Renderable.render`."""
+        """One view, float32 [H, W, 3], not clamped, over `background`, float32 [3]; as `Renderable.render`."""
 
     def splats(self) -> Splats:
-        """As `Renderable.splats`."""
+        """The Gaussians themselves.
+
+        Raises:
+            NotImplementedError: if the representation has none that serve every view.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not export Gaussians")
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """Tensors and plain JSON values (nested dicts allowed), enough for `from_state`."""
+        """What the model consists of, enough for `from_state`: a dict of tensors, plain values (None, bool, int, float,
+        str), and dicts with text keys and lists of these. It is written to disk between `fit` and `encode`.
+        """
 
     @classmethod
     @abstractmethod
     def from_state(cls, state: dict[str, Any], config: Any) -> Model:
-        """Inverse of `state`."""
+        """The model that `state` described.
+
+        Args:
+            state: from `state`, its tensors on the device of the stage; tuples have become lists.
+            config: the method's Config.
+        """
 
 
 class Method(ABC):
@@ -120,7 +146,19 @@ class Method(ABC):
 
     @abstractmethod
     def fit(self, scene: Scene, config: Any, context: Context) -> Model:
-        """Train on `scene.train` (or take `context.base`) and return the model."""
+        """Train on `scene.train`, or take `context.base`.
+
+        Args:
+            scene: with training views alone; `scene.test` is empty.
+            config: an instance of `Config`.
+            context: device, seed, number of steps, base.
+
+        Returns:
+            The model, an instance of `model_class`.
+
+        Raises:
+            UsageError: if the method needs something that is not there, such as a base.
+        """
 
     def from_splats(self, splats: Splats, config: Any, context: Context) -> Model:
         """A model made of these Gaussians, without photos or training: what ``gsbench encode`` starts from.
@@ -135,12 +173,24 @@ class Method(ABC):
 
     @abstractmethod
     def encode(self, model: Any, config: Any, out: ArtifactWriter, context: Context) -> None:
-        """Write everything that `decode` needs to `out`. Must be deterministic."""
+        """Write everything that `decode` needs. Must be deterministic: the same model gives the same bytes, in every
+        process, with any number of threads.
+
+        Args:
+            model: from `fit` or `from_splats`, or restored from its state; it must not be changed.
+            config: an instance of `Config`.
+            out: takes sections, or one native file.
+            context: device, threads, and the base, for methods that have one.
+        """
 
     @classmethod
     @abstractmethod
     def decode(cls, artifact: ArtifactReader, context: Context) -> Renderable:
-        """Restore a renderable from the bytes of the artifact alone.
+        """Restore a renderable from the bytes of the artifact alone, in a process that has nothing else.
+
+        Args:
+            artifact: opened; its header and table were checked, its sections are when they are read.
+            context: device and threads; no base, no checkpoint.
 
         Raises:
             ArtifactError: if the bytes are damaged or truncated.
@@ -148,5 +198,10 @@ class Method(ABC):
 
     @classmethod
     def counts(cls, decoded: Renderable) -> dict[str, int]:
-        """Numbers for the record: "gaussians", and "anchors" where there are any."""
+        """Numbers for the record: "gaussians", how many are drawn (of anchor methods: live offsets), and "anchors"
+        where there are any.
+
+        Raises:
+            NotImplementedError: if `decoded` has no `splats`; then override this.
+        """
         return {"gaussians": len(decoded.splats())}

@@ -22,13 +22,29 @@ _STORED: Final = {"float32": "<f4", "float16": "<f2", "int32": "<i4"}
 
 
 def write_tensor(out: ArtifactWriter, name: str, values: Tensor) -> None:
-    """Add a section with a float32, float16 or int32 tensor. Its shape is not stored."""
-    kind = _KINDS[values.dtype]
+    """Add a section with a tensor: its values, little-endian, in C order. Its shape is not stored.
+
+    Args:
+        out: the artifact.
+        name: of the section.
+        values: float32, float16 or int32, of any shape, on any device.
+
+    Raises:
+        ValueError: for another dtype, and as `ArtifactWriter.section`.
+    """
+    kind = _KINDS.get(values.dtype)
+    if kind is None:
+        raise ValueError(f"section {name!r}: expected float32, float16 or int32, got {values.dtype}")
     out.section(name, values.detach().cpu().contiguous().numpy().astype(_STORED[kind]).tobytes(), kind=kind)
 
 
 def read_tensor(artifact: ArtifactReader, name: str, shape: Sequence[int]) -> Tensor:
-    """The tensor of a section, whose kind gives the dtype.
+    """The tensor of a section, whose kind gives the dtype: float32, float16 or int32; on the CPU.
+
+    Args:
+        artifact: the artifact.
+        name: of the section.
+        shape: what the tensor must have; no more memory is taken than that needs.
 
     Raises:
         ArtifactError: if the section is missing, damaged, not a tensor, or not of this shape; or if it holds NaN or
@@ -53,13 +69,28 @@ def read_tensor(artifact: ArtifactReader, name: str, shape: Sequence[int]) -> Te
 
 
 def write_network(out: ArtifactWriter, name: str, network: nn.Module, dtype: torch.dtype = torch.float32) -> None:
-    """Add a section with all parameters of a network, one after the other in their order."""
+    """Add a section with all parameters of a network (not its buffers), one after the other in their order.
+
+    Args:
+        out: the artifact.
+        name: of the section.
+        network: with at least one parameter.
+        dtype: torch.float32 or torch.float16, to which they are rounded.
+
+    Raises:
+        ValueError: as `ArtifactWriter.section`.
+    """
     flat = torch.cat([p.detach().reshape(-1) for p in network.parameters()])
     write_tensor(out, name, flat.to(dtype))
 
 
 def read_network(artifact: ArtifactReader, name: str, network: nn.Module) -> None:
-    """Fill a network with the parameters of a section.
+    """Fill a network with the parameters of a section, from `write_network`.
+
+    Args:
+        artifact: the artifact.
+        name: of the section.
+        network: of the same shapes as the one that was written; its parameters are overwritten in place.
 
     Raises:
         ArtifactError: as `read_tensor`.
@@ -73,7 +104,12 @@ def read_network(artifact: ArtifactReader, name: str, network: nn.Module) -> Non
 
 @contextmanager
 def in_section(artifact: ArtifactReader, name: str) -> Iterator[None]:
-    """Says of an `ArtifactError` from inside, such as a coder's, in which section of which file it was met."""
+    """A context in which an `ArtifactError`, such as a coder's, gets the file and the section that it was met in.
+
+    Args:
+        artifact: the artifact.
+        name: of the section.
+    """
     try:
         yield
     except ArtifactError as error:
@@ -85,6 +121,12 @@ def in_section(artifact: ArtifactReader, name: str) -> Iterator[None]:
 
 def header_int(artifact: ArtifactReader, name: str, least: int, most: int) -> int:
     """An integer of the header.
+
+    Args:
+        artifact: whose header.
+        name: in the header.
+        least: smallest value that is accepted.
+        most: largest value that is accepted.
 
     Raises:
         ArtifactError: if it is missing, not an integer, or outside [least, most].
@@ -128,7 +170,12 @@ class QuantizedWeights:
 
 
 def quantize_weights(network: nn.Module, bits: int = 8) -> QuantizedWeights:
-    """The weights of every row (output) as integers of `bits` bits, sign included, and a power of two."""
+    """The weights of every row (output) as integers and a power of two, so that the largest of a row uses all bits.
+
+    Args:
+        network: parameters with several dimensions have a row for each index of the first, others are one row.
+        bits: of an integer, sign included.
+    """
     values, exponents = [], []
     for parameter in network.parameters():
         rows = parameter.detach().cpu().double().numpy()
@@ -143,7 +190,12 @@ def quantize_weights(network: nn.Module, bits: int = 8) -> QuantizedWeights:
 
 
 def fill_weights(network: nn.Module, weights: QuantizedWeights) -> None:
-    """Give a network these parameters; each is one exact product in float32."""
+    """Give a network these parameters; each is one exact product in float32.
+
+    Args:
+        network: of the same shapes as the one that was quantized; its parameters are overwritten in place.
+        weights: the parameters.
+    """
     place = row = 0
     with torch.no_grad():
         for parameter in network.parameters():
@@ -155,13 +207,27 @@ def fill_weights(network: nn.Module, weights: QuantizedWeights) -> None:
 
 
 def write_weights(out: ArtifactWriter, name: str, weights: QuantizedWeights) -> None:
-    """Add a section with quantized parameters, coded by their histograms."""
+    """Add a section with quantized parameters, coded by their histograms.
+
+    Args:
+        out: the artifact.
+        name: of the section.
+        weights: the parameters.
+
+    Raises:
+        ValueError: as `ArtifactWriter.section`.
+    """
     streams = [encode_integers(weights.exponents), encode_integers(weights.values)]
     out.section(name, len(streams[0]).to_bytes(4, "little") + b"".join(streams), kind="weights", coder="raw")
 
 
 def read_weights(artifact: ArtifactReader, name: str, network: nn.Module) -> QuantizedWeights:
-    """The quantized parameters of a section, for a network like `network`.
+    """The quantized parameters of a section.
+
+    Args:
+        artifact: the artifact.
+        name: of the section.
+        network: of the same shapes as the one that was written; it is not changed (`fill_weights` does that).
 
     Raises:
         ArtifactError: if the section is missing or damaged, or is of another network.

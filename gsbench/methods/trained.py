@@ -87,13 +87,13 @@ class TrainedMethod(Method):
 
     @classmethod
     def optimization(cls, config: Any, iterations: int | None) -> OptimizationParams:
-        """The schedule of a run: that of the config, scaled to `iterations` if they are given."""
+        """The schedule of a run: that of the config, scaled to `iterations` steps if they are given."""
         opt = _part(cls.optimization_params, config)
         return opt if iterations is None else opt.scaled(iterations)
 
     @classmethod
     def schedule(cls, config: Any, iterations: int | None = None) -> Scheduler:
-        """The tasks of a run, for showing: ``schedule(config).table()``."""
+        """The tasks of a run, for showing: ``schedule(config).table()``. Arguments as for `optimization`."""
         model = cls.gaussian_model.construct(_part(cls.model_params, config))
         return build_schedule(model, cls.optimization(config, iterations), _part(cls.pipeline_params, config))
 
@@ -152,12 +152,12 @@ class TrainedMethod(Method):
         return cast("type[TrainedModel]", self.model_class)(model, _part(self.pipeline_params, config))
 
     def encode(self, model: Any, config: Any, out: ArtifactWriter, context: Context) -> None:
-        """Write the Gaussians as an Inria .ply."""
+        """Write the Gaussians as an Inria .ply; `config` plays no part."""
         write_ply(out.native(".ply"), model.splats())
 
     @classmethod
     def decode(cls, artifact: ArtifactReader, context: Context) -> Renderable:
-        """Read them back.
+        """Read them back, to the device of `context`.
 
         Raises:
             ArtifactError: if the artifact is not a .ply, or damaged.

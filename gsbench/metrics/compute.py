@@ -33,7 +33,11 @@ def find_metric(name: str) -> MetricSpec:
 
 
 def unavailable(name: str) -> str | None:
-    """Why the metric cannot be computed on this machine, or None if it can. Raises as `find_metric` does."""
+    """Why the metric cannot be computed on this machine (its weights are missing, say), or None if it can.
+
+    Raises:
+        UsageError: if there is no metric of this name.
+    """
     spec = find_metric(name)
     if not spec.availability:
         return None
@@ -88,8 +92,19 @@ def _without(render: Tensor, truth: Tensor, mask: Tensor, pixelwise: bool) -> tu
 
 
 def compute_metrics(names: Iterable[str], render: Tensor, truth: Tensor) -> dict[str, float | None]:
-    """The values of several metrics, in the order of `names`; None where `measure` gives a reason.
+    """Several metrics of one render.
 
-    Arguments and errors are those of `measure`.
+    Args:
+        names: of metrics; PSNR is in dB, the others have no unit.
+        render: float32 [H, W, 3], nominally in [0, 1], not clamped.
+        truth: the photograph, uint8 [H, W, 3].
+
+    Returns:
+        The values by name, in the order of `names`; None where a metric is unavailable on this machine or has no finite
+        value for these images (`measure` gives the reason).
+
+    Raises:
+        UsageError: if there is no metric of a name.
+        ValueError: if the images are not as stated, differ in size, are empty, or the render is not finite.
     """
     return {name: measure(name, render, truth)[0] for name in names}

@@ -59,7 +59,12 @@ def lpips_vgg_raw(render: Tensor, truth: Tensor) -> float:
     """LPIPS with VGG16 features and inputs left in [0, 1], as the original code of 3DGS has it and most papers on 3DGS
     report it. The network was made for [-1, 1], so the values differ from `lpips_vgg`.
 
-    Arguments and errors are those of `lpips_vgg`.
+    Args:
+        render: float32 [H, W, 3], nominally in [0, 1], clamped and rounded to 8 bit here.
+        truth: uint8 [H, W, 3].
+
+    Raises:
+        UndefinedMetricError, FetchError, ValueError: as `lpips_vgg`.
     """
     return _lpips("vgg", render, truth, 1.0, 0.0)
 
@@ -67,7 +72,13 @@ def lpips_vgg_raw(render: Tensor, truth: Tensor) -> float:
 def lpips_alex(render: Tensor, truth: Tensor) -> float:
     """LPIPS with AlexNet features and inputs scaled to [-1, 1].
 
-    Arguments and errors are those of `lpips_vgg`; the smallest size is 31 pixels.
+    Args:
+        render: float32 [H, W, 3], nominally in [0, 1], clamped and rounded to 8 bit here.
+        truth: uint8 [H, W, 3].
+
+    Raises:
+        UndefinedMetricError: if the images are smaller than 31 pixels.
+        FetchError, ValueError: as `lpips_vgg`.
     """
     return _lpips("alex", render, truth, 2.0, -1.0)
 

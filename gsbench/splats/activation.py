@@ -28,10 +28,16 @@ class _Logistic(torch.autograd.Function):
 
 
 def logistic(logits: Tensor) -> Tensor:
-    """``1 / (1 + exp(-logits))``; 0 and 1 at the infinities. Differentiable once.
+    """``1 / (1 + exp(-logits))``: opacities from their logits.
 
     `torch.sigmoid` computes the elements that are left over from whole vectors with another routine, and which ones
     those are depends on how many threads share the tensor; so training with it would, too.
+
+    Args:
+        logits: floating point, of any shape; infinities give 0 and 1, NaN gives NaN.
+
+    Returns:
+        Of the same shape, dtype and device, in [0, 1]. Differentiable once.
     """
     result: Tensor = _Logistic.apply(logits)  # type: ignore[no-untyped-call]
     return result

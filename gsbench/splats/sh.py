@@ -125,5 +125,5 @@ def rgb_to_sh_dc(rgb: Tensor) -> Tensor:
 
 
 def sh_dc_to_rgb(dc: Tensor) -> Tensor:
-    """Inverse of `rgb_to_sh_dc`, not clamped: C0 dc + 0.5."""
+    """The color that a constant coefficient shows, of the shape of `dc`: C0 dc + 0.5, not clamped."""
     return C0 * dc + 0.5

@@ -53,7 +53,10 @@ def row_count(params: Mapping[str, Any]) -> int:
 
 @torch.no_grad()
 def duplicate(params: Params, optimizers: Optimizers, state: State, mask: Tensor) -> None:
-    """Append a copy of every Gaussian where `mask` (bool [N]) is true. Copies inherit the statistics."""
+    """Append a copy of every Gaussian where `mask` (bool [N]) is true. Copies inherit the statistics.
+
+    `params` are edited with their `optimizers` and the statistics of `state`, as in all functions of this module.
+    """
     selected = _rows(mask, row_count(params))
     _edit(
         params,
@@ -146,7 +149,7 @@ def remove(params: Params, optimizers: Optimizers, state: State, mask: Tensor) -
 
 @torch.no_grad()
 def append(params: Params, optimizers: Optimizers, state: State, rows: Mapping[str, Tensor]) -> None:
-    """Append new Gaussians: `rows` holds M rows for every name of `params`. Their statistics are zero.
+    """Append new Gaussians: `rows` holds M rows, [M, ...], for every name of `params`. Their statistics are zero.
 
     Raises:
         ValueError: if `rows` has other names than `params`, or tensors that do not fit.
@@ -174,7 +177,14 @@ def append(params: Params, optimizers: Optimizers, state: State, rows: Mapping[s
 
 @torch.no_grad()
 def replace(params: Params, optimizers: Optimizers, name: str, tensor: Tensor) -> None:
-    """Put `tensor` in the place of ``params[name]`` (same number of rows) and zero its moments."""
+    """Put `tensor` in the place of ``params[name]`` and zero its moments.
+
+    Args:
+        params: as for all functions of this module.
+        optimizers: as for all functions of this module.
+        name: of the parameter.
+        tensor: [N, ...], the new values.
+    """
     if tensor.shape[0] != params[name].shape[0]:
         raise ValueError(f"{name}: expected {params[name].shape[0]} rows, got {tensor.shape[0]}")
     shape, values = params[name].shape, tensor.detach().clone()

@@ -177,6 +177,10 @@ class BaseGaussianModel(DensityControl):
     def create_from_splats(self, splats: Splats, spatial_lr_scale: float) -> None:
         """Start from trained Gaussians, with all of their SH degrees active.
 
+        Args:
+            splats: moved to the model's device.
+            spatial_lr_scale: extent of the scene, scene units.
+
         Raises:
             ValueError: if their SH degree exceeds the model's.
         """
@@ -246,19 +250,29 @@ class BaseGaussianModel(DensityControl):
         self.active_sh_degree = min(self.active_sh_degree + 1, self.max_sh_degree)
 
     def register_pre_task(self, scheduler: Scheduler, ppl: PipelineParams, opt: OptimizationParams) -> None:
-        """Tasks before the render: learning rates and SH degrees."""
+        """Register tasks that run before the render: learning rates and SH degrees.
+
+        Args:
+            scheduler: takes them, into this phase.
+            ppl: how images are rendered.
+            opt: the schedule, scaled to the number of steps.
+        """
         scheduler.register_task(range(opt.iterations), task=self.update_learning_rate)
         scheduler.register_task(opt.sh_degree_steps(), task=self.oneup_sh_degree)
 
     def register_post_task(self, scheduler: Scheduler, ppl: PipelineParams, opt: OptimizationParams) -> None:
-        """Tasks between backward pass and optimizer step, without autograd: the density control."""
+        """Register tasks that run between backward pass and optimizer step, without autograd: the density control.
+        Arguments as for `register_pre_task`.
+        """
         until = min(opt.densify_until_iter, opt.iterations)
         scheduler.register_task(range(until), task=self.add_densification_stats)
         scheduler.register_task(opt.densification_steps(), task=self.densify_and_prune_task)
         scheduler.register_task(opt.opacity_reset_steps(), task=self.reset_opacity)
 
     def register_end_task(self, scheduler: Scheduler, ppl: PipelineParams, opt: OptimizationParams) -> None:
-        """Tasks after the optimizer step, without autograd: none by default. Strategies go here."""
+        """Register tasks that run after the optimizer step, without autograd: none by default. Strategies go here.
+        Arguments as for `register_pre_task`.
+        """
 
     # A step.
 
@@ -306,7 +320,12 @@ class BaseGaussianModel(DensityControl):
     def loss_func(
         self, viewpoint_cam: View, render_result: RenderResult, opt: OptimizationParams
     ) -> tuple[Tensor, LossPack]:
-        """(1 - lambda) L1 + lambda (1 - SSIM) against the view's photograph.
+        """(1 - lambda) L1 + lambda (1 - SSIM) against the view's photograph, lambda being `opt.lambda_dssim`.
+
+        Args:
+            viewpoint_cam: the view, with its photograph.
+            render_result: what `render` gave for it.
+            opt: the schedule, with the weights.
 
         Returns:
             The loss to minimize, a scalar in the graph, and its parts, detached.
@@ -387,7 +406,12 @@ class BaseGaussianModel(DensityControl):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], model_params: ModelParams | None = None) -> Self:
-        """A model of this class with the given state."""
+        """A model of this class with the given state.
+
+        Args:
+            state: from `state`.
+            model_params: what the model is constructed with.
+        """
         model = cls.construct(model_params)
         model.load_state(state)
         return model

@@ -21,12 +21,22 @@ HELP_KEY: Final = "help"
 
 
 def setting(default: Any, help: str) -> Any:
-    """A dataclass field with a default and a line of explanation."""
+    """A field of a params class, which users can set (``--set METHOD.field=value``).
+
+    Args:
+        default: its value where nobody sets it; its type is the field's.
+        help: one line for ``gsbench plugins METHOD``.
+    """
     return dataclasses.field(default=default, metadata={HELP_KEY: help})
 
 
 def schedule_field(default: int, help: str) -> Any:
-    """A dataclass field that counts steps of the full schedule; `OptimizationParams.scaled` scales it."""
+    """A field that counts steps of the full schedule; `OptimizationParams.scaled` (``--iterations``) scales it.
+
+    Args:
+        default: steps.
+        help: one line for ``gsbench plugins METHOD``.
+    """
     return dataclasses.field(default=default, metadata={HELP_KEY: help, SCALES_KEY: True})
 
 

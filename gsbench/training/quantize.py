@@ -61,8 +61,8 @@ class _Sign(torch.autograd.Function):
 
 
 def straight_sign(values: Tensor) -> Tensor:
-    """1 where `values` is 0 or more, -1 elsewhere; the gradient is that of clamping to [-1, 1] (Courbariaux et al.,
-    "Binarized neural networks", 2016).
+    """1 where `values` (any shape) is 0 or more, -1 elsewhere; the gradient is that of clamping to [-1, 1] (Courbariaux
+    et al., "Binarized neural networks", 2016).
     """
     result: Tensor = _Sign.apply(values)  # type: ignore[no-untyped-call]
     return result
@@ -85,14 +85,23 @@ class _Threshold(torch.autograd.Function):
 def straight_mask(logits: Tensor, threshold: float = 0.01) -> Tensor:
     """1 where sigmoid(logits) is above `threshold`, 0 elsewhere; the gradient is that of the sigmoid (Lee et al.,
     "Compact 3D Gaussian representation for radiance field", 2024, equation 3).
+
+    Args:
+        logits: any shape.
+        threshold: in (0, 1).
     """
     result: Tensor = _Threshold.apply(logits, threshold)  # type: ignore[no-untyped-call]
     return result
 
 
 def add_noise(values: Tensor, step: Tensor | float, generator: torch.Generator) -> Tensor:
-    """`values` with uniform noise of width `step` (a number, or a tensor that broadcasts): what rounding does to them,
-    on average, with a gradient to both.
+    """`values` with uniform noise of the width of a step: what rounding does to them, on average, with a gradient to
+    both.
+
+    Args:
+        values: any shape.
+        step: above 0; a number, or a tensor that broadcasts to `values`.
+        generator: drawn from once, a number for each of `values`.
     """
     noise = torch.rand(values.shape, generator=generator, dtype=values.dtype).sub_(0.5).to(values.device)
     return values + noise * step

@@ -179,27 +179,24 @@ class HacModel(AnchorModel):
         sample = (torch.rand(n, generator=self.generator) < share).nonzero().squeeze(1)
         if len(sample) == 0:
             return anchors.positions.new_zeros(())
-        assert anchors.masks is not None
         sample = sample.to(anchors.positions.device)
-        return self.mean_bits(*self.bits(anchors, sample), anchors.masks, sample) / self.context.values
+        return self.bits(anchors, sample).sum() / (len(sample) * self.context.values)
 
-    def bits(self, anchors: CodedAnchors, sample: Tensor) -> tuple[Tensor, Tensor]:
-        """The bits of the anchors of the numbers `sample`: of features and scales [n], of offsets that live [n, K]."""
+    def bits(self, anchors: CodedAnchors, sample: Tensor) -> Tensor:
+        """The bits of the anchors of the numbers `sample`, [n]."""
         assert anchors.hidden is not None
         assert anchors.steps is not None
+        assert anchors.masks is not None
         values = {"features": anchors.features, "scales": anchors.scales, "offsets": anchors.offsets.flatten(1)}
         values = {group: select_rows(values[group], sample) for group in GROUPS}
         steps = {group: select_rows(anchors.steps[group], sample) for group in GROUPS}
         bits = self.context.bits(select_rows(anchors.hidden, sample), values, steps)
         of_offsets = bits["offsets"].view(len(sample), -1, 3).sum(dim=2)
-        return bits["features"].sum(dim=1) + bits["scales"].sum(dim=1), of_offsets
-
-    def mean_bits(self, of_anchors: Tensor, of_offsets: Tensor, masks: Tensor, sample: Tensor) -> Tensor:
-        """The mean bits of anchors with `masks` [N, K], from those of a sample: see `bits`."""
-        return self.masked_bits(of_anchors, of_offsets, select_rows(masks, sample)).mean()
+        of_rest = bits["features"].sum(dim=1) + bits["scales"].sum(dim=1)
+        return self.masked_bits(of_rest, of_offsets, select_rows(anchors.masks, sample))
 
     def masked_bits(self, of_anchors: Tensor, of_offsets: Tensor, masks: Tensor) -> Tensor:
-        """The bits [n] of anchors with `masks` [n, K]."""
+        """The bits [n] of anchors, from those of features and scales [n] and those of offsets [n, K]."""
         return of_anchors + (of_offsets * masks).sum(dim=1)
 
     # State.
@@ -245,16 +242,6 @@ class HacPlusModel(HacModel):
     def mask_loss(self, opt: HacParams) -> Tensor:
         """None: the rate is what masks cost."""
         return self._mask.new_zeros(())
-
-    def mean_bits(self, of_anchors: Tensor, of_offsets: Tensor, masks: Tensor, sample: Tensor) -> Tensor:
-        """As in the base class, with the sample's typical anchor as a control variate: the expected gradient is the
-        same, but each mask has its share in every step and not only where its anchor is sampled, which in short runs
-        would come too late for most offsets. (1,500 steps on the demo: 0.07 dB more for 1 % more bytes.)
-        """
-        typical = of_anchors.mean().detach().expand(len(masks)), of_offsets.mean(dim=0).detach().expand_as(masks)
-        of_typical = self.masked_bits(*typical, masks)
-        of_sample = super().mean_bits(of_anchors, of_offsets, masks, sample)
-        return of_sample + of_typical.mean() - select_rows(of_typical, sample).mean()
 
     def masked_bits(self, of_anchors: Tensor, of_offsets: Tensor, masks: Tensor) -> Tensor:
         """As in the base class; an anchor without a live offset costs nothing. That is 1 or 0, with the gradient of the

@@ -116,8 +116,7 @@ def test_masked_offsets_cost_nothing_and_in_hac_plus_neither_do_anchors_without_
             model._mask[0], model._mask[1, 1:] = -10.0, -10.0
         anchors = drawn(model, 31)
         with torch.no_grad():
-            sample = torch.arange(3)
-            bits = model.masked_bits(*model.bits(anchors, sample), anchors.masks[sample])
+            bits = model.bits(anchors, torch.arange(3))
             values = {"features": anchors.features, "scales": anchors.scales, "offsets": anchors.offsets.flatten(1)}
             each = model.context.bits(anchors.hidden, values, anchors.steps)
         rest = each["features"].sum(dim=1) + each["scales"].sum(dim=1)
@@ -125,38 +124,6 @@ def test_masked_offsets_cost_nothing_and_in_hac_plus_neither_do_anchors_without_
         assert float(bits[1]) == pytest.approx(float(rest[1] + each["offsets"][1, :3].sum()), rel=1e-4)
         assert float(bits[2]) == pytest.approx(float(rest[2] + each["offsets"][2].sum()), rel=1e-4)
         assert model.useless()[:3].tolist() == [True, False, False]
-
-
-def test_a_sample_gives_the_masks_of_hac_plus_the_expected_gradient_with_less_noise() -> None:
-    """Over random samples, the mean of the rate and of its gradient are those of all anchors; and the gradient spreads
-    less than that of the sampled anchors alone.
-    """
-    model = small(HacPlusModel)
-    model.freeze_box()
-    with torch.no_grad():
-        model._mask.copy_(torch.randn(model._mask.shape, generator=model.generator) - 4.0)
-    anchors = drawn(model, 31)
-    n = len(anchors)
-    of_anchors, of_offsets = (bits.detach() for bits in model.bits(anchors, torch.arange(n)))
-    masks = anchors.masks.detach().requires_grad_()
-    generator = torch.Generator().manual_seed(3)
-    found: dict[str, list[torch.Tensor]] = {"all": [], "with": [], "without": []}
-    for _ in range(300):
-        sample = torch.randperm(n, generator=generator)[: max(1, n // 10)]
-        given = of_anchors[sample], of_offsets[sample], masks, sample
-        for name, bits in (
-            ("with", model.mean_bits(*given)),
-            ("without", HacModel.mean_bits(model, *given)),
-            ("all", model.masked_bits(of_anchors, of_offsets, masks).mean()),
-        ):
-            (gradient,) = torch.autograd.grad(bits, masks)
-            found[name].append(torch.cat([bits.detach().view(1), gradient.flatten() * n]))
-    stacked = {name: torch.stack(values) for name, values in found.items()}
-    truth = stacked["all"][0]
-    for name in ("with", "without"):
-        error = stacked[name].std(dim=0) / 300**0.5
-        assert bool(((stacked[name].mean(dim=0) - truth).abs() <= 5.0 * error + 1e-3 * truth.abs()).all()), name
-    assert float(stacked["with"].std(dim=0)[1:].mean()) < 0.5 * float(stacked["without"].std(dim=0)[1:].mean())
 
 
 def test_density_control_pauses_and_scales() -> None:
