@@ -116,7 +116,7 @@ def _meaning(option: click.Option) -> str:
     return _cell(text + (f" {limits}" if limits else ""))
 
 
-def _limits(kind: click.ParamType) -> str:
+def _limits(kind: object) -> str:
     if not isinstance(kind, click.IntRange | click.FloatRange):
         return ""
     if kind.min is not None and kind.max is not None:

@@ -71,7 +71,7 @@ def _rewrite(obj: griffe.Object) -> None:
         text = re.sub(r"\bARCHITECTURE\.md\b", "[ARCHITECTURE.md](../architecture.md)", text)
         obj.docstring.value = linked(text, obj.name)
     for member in obj.members.values():
-        if not member.is_alias:
+        if isinstance(member, griffe.Object):  # not an alias: what that stands for has its own turn
             _rewrite(member)
 
 
@@ -81,7 +81,8 @@ def _together(match: re.Match[str], obj: griffe.Object) -> str:
     """
     names = match[2].split(", ")
     shown = ",\N{NO-BREAK SPACE}".join(names)
-    types = [str(obj.members[name].annotation) for name in names if obj.is_class and name in obj.members]
+    fields = [obj.members.get(name) for name in names] if obj.is_class else []
+    types = [str(field.annotation) for field in fields if isinstance(field, griffe.Attribute)]
     if len(types) != len(names):
         return f"{match[1]}{shown}:"
     return f"{match[1]}{shown} ({', '.join(dict.fromkeys(types))}):"
