@@ -119,7 +119,7 @@ def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_extras_are_those_of_the_project(repository: Path) -> None:
     with (repository / "pyproject.toml").open("rb") as file:
         extras = tomllib.load(file)["project"]["optional-dependencies"]
-    assert set(doctor.EXTRAS) == set(extras) - {"test", "lint"}
+    assert set(doctor.EXTRAS) == set(extras) - {"test", "lint", "docs"}
     for extra, (modules, _) in doctor.EXTRAS.items():
         wanted = {Requirement(text).name.replace("-", "_") for text in extras[extra]}
         assert wanted == set(modules)
