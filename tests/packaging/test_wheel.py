@@ -14,7 +14,6 @@ import site
 import subprocess
 import sys
 import sysconfig
-import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,12 +85,8 @@ def sources(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built as pip builds it: in an isolated environment, which has no torch."""
     folder = tmp_path_factory.mktemp("wheel")
-    begin = time.monotonic()
     run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, sources], cwd=folder)
-    seconds = time.monotonic() - begin
     (built,) = folder.glob("*.whl")
-    # Three minutes with nvcc, which compiles for seven kinds of device.
-    assert seconds < 180, f"building the wheel took {seconds:.0f} s"
     return built
 
 
