@@ -292,13 +292,15 @@ class Case:
     @cached_property
     def decoded(self) -> Renderable:
         """The artifact, decoded in this process."""
+        artifact = self.artifact  # the first to ask for it trains, which needs gradients
         with torch.no_grad():
-            return self.cls.decode(open_artifact(self.artifact, self.method), self.context())
+            return self.cls.decode(open_artifact(artifact, self.method), self.context())
 
     def render(self, camera: Camera) -> torch.Tensor:
         """The decoded artifact seen from `camera`, over the scene's background."""
+        decoded = self.decoded
         with torch.no_grad():
-            return self.decoded.render(camera, self.scene.background)
+            return decoded.render(camera, self.scene.background)
 
     def decode_damaged(self, damages: Sequence[Damage]) -> list[str]:
         """What a fresh process makes of each damage: "decoded", "refused", or another error in words.

@@ -88,6 +88,14 @@ def test_a_good_method_passes_everything(zoo: None, tmp_path: Path, name: str) -
         getattr(conformance, check)(case)
 
 
+def test_checks_stand_alone(zoo: None, tmp_path: Path) -> None:
+    """The first check to need the training gets one with gradients, whichever check that is."""
+    for name in ("renders_any_camera", "counts_are_numbers_of_what_there_is"):
+        (tmp_path / name).mkdir()
+        conformance, case = make("needsgradients", tmp_path / name)
+        getattr(conformance, f"test_{name}")(case)
+
+
 #: Each takes further processes, and there are others that fail the same check.
 SLOW = {"hashorder", "threadcount", "workfolder", "acceptstruncation"}
 

@@ -96,6 +96,14 @@ class GoodBase(Good):
         super().encode(model, config, out, context)
 
 
+class NeedsGradients(Good):
+    """Trains, as most do."""
+
+    def fit(self, scene, config, context):
+        assert torch.is_grad_enabled()
+        return super().fit(scene, config, context)
+
+
 class Nondeterministic(Good):
     def encode(self, model, config, out, context):
         super().encode(model, config, out, context)
