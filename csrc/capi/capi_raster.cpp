@@ -10,9 +10,6 @@
 namespace gsb {
 namespace {
 
-// Digits of the depth sort; its histograms share memory with the tiles' counts.
-constexpr int64_t kSortDigits = 2048;
-
 int convert(const gsb_raster_options* from, RasterOptions& to) {
   if (const int status = read_options(from, to)) return status;
   if (to.gaussians > INT32_MAX - kChunk) {
@@ -104,8 +101,7 @@ int32_t gsb_raster_get_sizes(const gsb_raster_options* options, gsb_raster_sizes
   sizes->chunks = o.chunks();
   sizes->records_per_camera = o.records_per_camera();
   sizes->tiles = o.tiles();
-  const int64_t per_thread = o.tiles() > gsb::kSortDigits ? o.tiles() : gsb::kSortDigits;
-  sizes->tile_count_size = per_thread * o.threads;
+  sizes->counters = gsb::counters_per_thread(o) * o.threads;
   sizes->tile_id_padding = gsb::kernels().lanes;
   sizes->forward_scratch_floats = int64_t(gsb::kTileSize * gsb::kTileSize) * o.channels;
   return GSB_OK;

@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define GSB_ABI_VERSION 2
+#define GSB_ABI_VERSION 3
 #define GSB_API __attribute__((visibility("default")))
 
 enum {
@@ -61,7 +61,7 @@ typedef struct gsb_raster_sizes {
   int64_t chunks;             /* Gaussians are projected in chunks */
   int64_t records_per_camera; /* capacity of records and pair_ranges */
   int64_t tiles;              /* per camera */
-  int64_t tile_count_size; /* 4-byte numbers in tile_counts, for all threads */
+  int64_t counters;           /* of all threads */
   int64_t tile_id_padding;    /* tile_ids is written this far past its last entry */
   int64_t forward_scratch_floats; /* of thread_scratch, per thread, in blend_forward */
 } gsb_raster_sizes;
@@ -102,9 +102,8 @@ typedef struct gsb_raster_buffers {
   int64_t* pair_bounds;         /* [C, chunks + 1]: running upper bound of the pairs of the camera's chunks */
   gsb_pair_range* pair_ranges;  /* [C, records_per_camera] */
   uint32_t* tile_ids;           /* [largest camera's pair bound + padding], scratch */
-  uint32_t* sort_keys;          /* [2, largest camera's visible], scratch */
-  uint32_t* sort_records;       /* [2, largest camera's visible], scratch */
-  uint32_t* tile_counts;        /* [tile_count_size], scratch */
+  uint64_t* sort_items;         /* [2, largest camera's visible], scratch */
+  uint32_t* counters;           /* [counters], scratch */
   int64_t* tile_starts;         /* [C, tiles + 1], into the camera's part of tile_entries */
   gsb_tile_entry* tile_entries; /* [pairs] */
   int64_t* entry_offsets;       /* [C + 1]: each camera's part of tile_entries and hit_masks */

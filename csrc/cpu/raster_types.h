@@ -70,4 +70,13 @@ struct RasterOptions {
   GSB_HD int64_t tiles() const { return int64_t(tiles_x()) * tiles_y(); }
 };
 
+// Records are sorted by depth in passes over digits of this many bits.
+constexpr int kSortBits = 11, kSortDigits = 1 << kSortBits, kSortPasses = 3;
+
+// Numbers that a thread needs to bin; what they are is ThreadCounters' to say.
+GSB_HD int64_t counters_per_thread(const RasterOptions& o) {
+  const int64_t buckets = o.tiles() > kSortDigits ? o.tiles() : kSortDigits;
+  return (o.tiles() + 1) + kSortPasses * (kSortDigits + 1) + 2 * buckets;
+}
+
 }  // namespace gsb

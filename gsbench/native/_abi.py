@@ -6,7 +6,7 @@ import ctypes
 from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from typing import Any, ClassVar, Final
 
-ABI_VERSION: Final = 2
+ABI_VERSION: Final = 3
 
 OK: Final = 0
 INVALID_ARGUMENT: Final = 1
@@ -54,7 +54,7 @@ class RasterSizes(_Struct):
         ("chunks", c_int64),
         ("records_per_camera", c_int64),
         ("tiles", c_int64),
-        ("tile_count_size", c_int64),
+        ("counters", c_int64),
         ("tile_id_padding", c_int64),
         ("forward_scratch_floats", c_int64),
     ]
@@ -89,9 +89,8 @@ class RasterBuffers(_Struct):
         ("pair_bounds", c_void_p),
         ("pair_ranges", c_void_p),
         ("tile_ids", c_void_p),
-        ("sort_keys", c_void_p),
-        ("sort_records", c_void_p),
-        ("tile_counts", c_void_p),
+        ("sort_items", c_void_p),
+        ("counters", c_void_p),
         ("tile_starts", c_void_p),
         ("tile_entries", c_void_p),
         ("entry_offsets", c_void_p),

@@ -385,9 +385,8 @@ class Rasterizer:
         with Lease() as scratch:
             fields = {
                 "tile_ids": scratch.scratch(self._most_pairs + sizes.tile_id_padding),
-                "sort_keys": scratch.scratch(2 * self._most_visible),
-                "sort_records": scratch.scratch(2 * self._most_visible),
-                "tile_counts": scratch.scratch(sizes.tile_count_size),
+                "sort_items": scratch.scratch(2 * self._most_visible, itemsize=8),
+                "counters": scratch.scratch(sizes.counters),
             }
             self._call("bin", fields)
 

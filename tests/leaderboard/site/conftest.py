@@ -149,6 +149,37 @@ class Browser:
             clickCount=int(kind != "mouseMoved"),
         )
 
+    def box(self, selector: str) -> tuple[float, float, float, float]:
+        """Where the first element that fits `selector` comes to rest in the window: x, y, width, height."""
+        self.run(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        box: list[float] = []
+        for _ in range(100):
+            last = box
+            box = self.run(
+                "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => {"
+                f"const b = document.querySelector({selector!r}).getBoundingClientRect();"
+                "done([b.x, b.y, b.width, b.height]); })))"
+            )
+            if box == last:
+                return box[0], box[1], box[2], box[3]
+        raise AssertionError(f"{selector} does not come to rest: {last}, {box}")
+
+    def hover(self, place: str, condition: str, seconds: float = 30.0) -> tuple[float, float]:
+        """Move the mouse to a place of the window (JavaScript that gives [x, y]) until a condition holds.
+
+        The page may still move what is under the mouse while it settles, so the place is asked for before every move.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            x, y = self.run(place)
+            self.mouse("mouseMoved", x - 30, y)
+            self.mouse("mouseMoved", x, y)
+            for _ in range(10):
+                if self.run(f"Boolean({condition})"):
+                    return x, y
+                time.sleep(0.05)
+            assert time.monotonic() < deadline, f"after {seconds} s not: {condition} at {x}, {y}; {self.problems}"
+
     def screenshot(self, selector: str | None = None, *, whole: bool = False) -> bytes:
         """A PNG of the window, of the first element that fits `selector`, or of the whole page."""
         if selector is not None:

@@ -85,11 +85,8 @@ def column(browser: Any, field: str) -> list[float | None]:
 
 def click(browser: Any, selector: str) -> None:
     """A click at the middle of an element, as a mouse makes it."""
-    browser.run(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
-    x, y = browser.run(
-        f"(() => {{ const b = document.querySelector({selector!r}).getBoundingClientRect();"
-        "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
-    )
+    left, top, width, height = browser.box(selector)
+    x, y = left + width / 2, top + height / 2
     browser.mouse("mouseMoved", x, y)
     browser.mouse("mousePressed", x, y, held=True)
     browser.mouse("mouseReleased", x, y)
@@ -140,14 +137,12 @@ def test_hovering_shows_the_record_and_a_click_what_is_behind_it(browser: Any, s
     browser.open(several)
     browser.wait(TABLE)
     browser.run("document.querySelector('.plot canvas').scrollIntoView({block: 'center', behavior: 'instant'})")
-    x, y = browser.run(
+    x, y = browser.hover(
         "(() => { const c = GSB.plots.charts[0], s = c.data.datasets.findIndex(d => d.label === '3dgs');"
         "const p = c.getDatasetMeta(s).data[0], b = c.canvas.getBoundingClientRect();"
-        "return [b.x + p.x, b.y + p.y]; })()"
+        "return [b.x + p.x, b.y + p.y]; })()",
+        "GSB.plots.charts[0].tooltip.opacity > 0",
     )
-    browser.mouse("mouseMoved", x - 30, y)
-    browser.mouse("mouseMoved", x, y)
-    browser.wait("GSB.plots.charts[0].tooltip.opacity > 0")
     lines = browser.run(
         "[...GSB.plots.charts[0].tooltip.title, ...GSB.plots.charts[0].tooltip.body.flatMap(b => b.lines)]"
     )
@@ -310,10 +305,8 @@ def test_the_slider_moves_between_images(browser: Any, site: Callable[[], Path])
     browser.wait(TABLE)
     browser.wait("[...document.querySelectorAll('#images img')].every(i => i.complete && i.naturalWidth > 0)")
     before = pixels(browser.screenshot("img-comparison-slider"))
-    x, y, width = browser.run(
-        "(() => { const b = document.querySelector('img-comparison-slider').getBoundingClientRect();"
-        "return [b.x, b.y + b.height / 2, b.width]; })()"
-    )
+    x, top, width, height = browser.box("img-comparison-slider")
+    y = top + height / 2
     browser.mouse("mouseMoved", x + width / 2, y)
     browser.mouse("mousePressed", x + width / 2, y, held=True)
     for step in range(5):
