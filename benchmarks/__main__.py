@@ -15,14 +15,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-# Before OpenMP is loaded. As in jobs: threads that wait by spinning take the core from whom they wait for.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from benchmarks.table import Settings, Table, available_isas, machine
 from gsbench.bench.memory import usable_cores

@@ -15,12 +15,9 @@ import argparse
 import importlib
 import importlib.util
 import json
-import os
 import time
 from collections.abc import Callable
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from gsbench.bench.job import set_threads, take_output
+from gsbench.bench.job import take_output
 from gsbench.bench.model import JOB_PROTOCOL, JobSpec
+from gsbench.bench.threads import set_threads
 from gsbench.errors import GsbenchError, UsageError
 
 

@@ -15,12 +15,11 @@ import threading
 from pathlib import Path
 from typing import Final, TextIO
 
+from gsbench.bench.threads import set_threads
 from gsbench.errors import UsageError
 
 #: Tells the process to end when its standard input is closed, as it is when the driver dies.
 LIFELINE: Final = "--lifeline"
-
-_THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def main(path: Path, *, lifeline: bool = False) -> int:
@@ -75,15 +74,6 @@ def watch(*, lifeline: bool) -> None:
         faulthandler.enable(2)
     if lifeline:
         threading.Thread(target=_end_with_driver, daemon=True).start()
-
-
-def set_threads(count: int | None) -> None:
-    """Set the number of threads of libraries that are loaded from now on; before torch and OpenMP are."""
-    if count is not None:
-        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(count)))
-    # Threads that wait by spinning take the core from the thread they wait for as soon as anything else runs on the
-    # machine; training beside other work then slows down by far more than its share.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def take_output() -> TextIO:

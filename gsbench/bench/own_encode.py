@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gsbench.bench.job import set_threads, take_output, watch
+from gsbench.bench.job import take_output, watch
 from gsbench.bench.model import EncodeSpec
+from gsbench.bench.threads import set_threads
 from gsbench.errors import GsbenchError, JobError, UsageError
 
 #: What the process runs; see `gsbench.bench.engines.local`.

@@ -35,6 +35,7 @@ from torch import Tensor
 from gsbench import native
 from gsbench.bench.isolation import ISOLATION_VARIABLE, child_command, choose_isolation, namespaces_unavailable
 from gsbench.bench.model import JOB_PROTOCOL
+from gsbench.bench.threads import WAITING, thread_counts
 from gsbench.bench.visible import Visible, take_inventory
 from gsbench.errors import ArtifactError, JobError
 from gsbench.hooks import load_plugins
@@ -207,14 +208,11 @@ def decode_sealed(
 
 def _environment(threads: int) -> dict[str, str]:
     """All that the child finds in its environment; HOME and TMPDIR it sets itself."""
-    count = str(threads)
     return {
         "LANG": "C.UTF-8",
         "USER": "gsbench",
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "OPENBLAS_NUM_THREADS": count,
-        "OMP_WAIT_POLICY": "passive",  # as in gsbench.bench.job
+        **thread_counts(threads),
+        **WAITING,
         "GSBENCH_ISA": native.cpu_isa(),
         DISABLE_VARIABLE: ",".join(row.entry_point for row in load_plugins() if row.status == "disabled"),
         **_initial_variables("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"),
