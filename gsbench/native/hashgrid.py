@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gsbench.native._check import pointer
 from gsbench.native._library import call
+from gsbench.native._pool import empty_result
 
 #: Numbers per entry of a table.
 FEATURES: Final = 4
@@ -49,7 +50,7 @@ def hashgrid_forward(
 
         found, number = hashgrid.hashgrid_forward(points, extent, levels, table, binary=binary)
         return found, int(number)
-    features = torch.empty(points.shape[0], FEATURES * levels.shape[0])
+    features = empty_result(int(points.shape[0]), FEATURES * int(levels.shape[0]))
     positive = ctypes.c_int64()
     common = _arguments(points, extent, levels, table, binary)
     call("gsb_hashgrid_forward", *common, features.data_ptr(), ctypes.byref(positive), _count(threads))
@@ -84,7 +85,7 @@ def hashgrid_backward(
         )
     # Native code writes the rows of the levels, as a rule all there are.
     whole = int(levels[:, 3].sum()) == table.shape[0]
-    gradient = torch.empty_like(table) if whole else torch.zeros_like(table)
+    gradient = empty_result(*table.shape) if whole else torch.zeros_like(table)
     address = pointer("grad_features", grad_features, torch.float32, (points.shape[0], FEATURES * levels.shape[0]))
     common = _arguments(points, extent, levels, table, binary)
     call("gsb_hashgrid_backward", *common, address, grad_signs, gradient.data_ptr(), _count(threads))
