@@ -204,7 +204,8 @@ GSB_API int32_t gsb_adam_step(float* parameter, const float* gradient, float* me
  * Levels of vectors of 4 floats, in one table [rows, 4], interpolated at integer points [count, 3] that are clamped to
  * 0..extent[3]. levels [level_count, 4]: resolution (2 to 2^16), axes (bit a: axis a; two or three of them), first row,
  * rows. Features are float [count, level_count * 4]. `binary`: the signs of the entries count, and gradients go straight
- * through where an entry is in [-1, 1]. *positive, unless null, is the number of entries that are 0 or more. Deterministic for any number of threads. Formulas: csrc/cpu/hashgrid.inc. */
+ * through where an entry is in [-1, 1]. *positive, unless null, is the number of entries that are 0 or more.
+ * Deterministic for any number of threads. Formulas: csrc/cpu/hashgrid.inc. */
 GSB_API int32_t gsb_hashgrid_forward(const int32_t* points, int64_t count, const int32_t* extent, const int64_t* levels,
                                      int64_t level_count, const float* table, int64_t rows, int32_t binary,
                                      float* features, int64_t* positive, int32_t threads);
@@ -214,6 +215,17 @@ GSB_API int32_t gsb_hashgrid_backward(const int32_t* points, int64_t count, cons
                                       const int64_t* levels, int64_t level_count, const float* table, int64_t rows,
                                       int32_t binary, const float* grad_features, double grad_signs, float* grad_table,
                                       int32_t threads);
+
+/* ---- Rates (capi_rate.cpp) ----
+ * Bits of values by Gaussians in bins of width `step`, all float [count]; masses count as at least e^log_floor (minus
+ * infinity for no bound). log_mass [count] is what the backward pass needs. Formulas: csrc/cpu/gaussian_bits.inc. */
+GSB_API int32_t gsb_gaussian_bits(const float* x, const float* mean, const float* scale, const float* step,
+                                  int64_t count, double log_floor, float* bits, double* log_mass, int32_t threads);
+/* Each of the four results may be null. */
+GSB_API int32_t gsb_gaussian_bits_backward(const float* x, const float* mean, const float* scale, const float* step,
+                                           int64_t count, double log_floor, const double* log_mass,
+                                           const float* grad_bits, float* grad_x, float* grad_mean, float* grad_scale,
+                                           float* grad_step, int32_t threads);
 
 /* ---- Anchors (capi_anchors.cpp) ----
  * n anchors with K offsets each, of which M live (opacity above 0). Formulas: csrc/cpu/anchors.inc. */

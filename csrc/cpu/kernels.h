@@ -6,6 +6,7 @@
 
 #include "cpu/adam.h"
 #include "cpu/anchors.h"
+#include "cpu/gaussian_bits.h"
 #include "cpu/hashgrid.h"
 #include "coding/dense.h"
 #include "cpu/image.h"
@@ -40,6 +41,11 @@ struct KernelTable {
   void (*anchor_opacities)(const AnchorOffsets&, float* opacities, int64_t* counts);
   void (*anchor_forward)(const AnchorOffsets&, const float* opacities, const AnchorGaussians&);
   void (*anchor_backward)(const AnchorOffsets&, const AnchorGaussians&, const AnchorGradients&);
+
+  // Rates (csrc/cpu/gaussian_bits.inc).
+  void (*gaussian_bits)(const GaussianBits&, float* bits, double* log_mass);
+  void (*gaussian_bits_backward)(const GaussianBits&, const double* log_mass, const float* grad,
+                                 const GaussianBitsGradients&);
 
   // Integer networks (csrc/coding/dense.inc).
   void (*dense)(const DenseLayer&);

@@ -7,6 +7,9 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from gsbench.native import gaussian_rate as native
 
 _LOG_ROOT_2PI: Final = 0.5 * math.log(2 * math.pi)
 #: Below this width of a bin, in standard deviations, its mass is computed from its center.
@@ -35,8 +38,29 @@ def gaussian_bits(
     """
     step_tensor = step if isinstance(step, Tensor) else x.new_tensor(step)
     arguments = torch.broadcast_tensors(x, mean, scale, step_tensor)  # type: ignore[no-untyped-call]
-    bits: Tensor = _GaussianBits.apply(*arguments, floor)  # type: ignore[no-untyped-call]
+    simple = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in arguments)
+    function = _NativeGaussianBits if simple else _GaussianBits
+    bits: Tensor = function.apply(*arguments, floor)  # type: ignore[no-untyped-call]
     return bits
+
+
+class _NativeGaussianBits(torch.autograd.Function):
+    """`_GaussianBits` of float32 on the CPU, in one pass each way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mean: Tensor, scale: Tensor, step: Tensor, floor: float | None) -> Tensor:
+        arguments = [t.contiguous() for t in (x, mean, scale, step)]
+        ctx.log_floor = -math.inf if floor is None else math.log(floor)
+        bits, log_mass = native.gaussian_bits(arguments[0], arguments[1], arguments[2], arguments[3], ctx.log_floor)
+        ctx.save_for_backward(*arguments, log_mass)
+        return bits
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        *arguments, log_mass = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:4]
+        return *native.gaussian_bits_backward(arguments, ctx.log_floor, log_mass, grad.contiguous(), wanted), None
 
 
 class _GaussianBits(torch.autograd.Function):

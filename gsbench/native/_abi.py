@@ -266,6 +266,9 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     # Hash grid
     "gsb_hashgrid_forward": (c_int32, (*_HASH_GRID, c_void_p, POINTER(c_int64), c_int32)),
     "gsb_hashgrid_backward": (c_int32, (*_HASH_GRID, c_void_p, c_double, c_void_p, c_int32)),
+    # Rates
+    "gsb_gaussian_bits": (c_int32, (c_void_p,) * 4 + (c_int64, c_double, c_void_p, c_void_p, c_int32)),
+    "gsb_gaussian_bits_backward": (c_int32, (c_void_p,) * 4 + (c_int64, c_double) + (c_void_p,) * 6 + (c_int32,)),
     # Anchors
     "gsb_anchor_count": (c_int32, (POINTER(AnchorBuffers), POINTER(c_int64))),
     "gsb_anchor_forward": (c_int32, (POINTER(AnchorBuffers),)),

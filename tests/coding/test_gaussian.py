@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import struct
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from gsbench.coding.gaussian import (
 )
 from gsbench.coding.range import RangeCoder
 from gsbench.errors import ArtifactError, NativeError
+from gsbench.native import cpu_isa, set_cpu_isa
 
 Case = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -277,6 +279,75 @@ def test_bits_and_gradients_to_60_digits() -> None:
                 slope = float((exact_bits(*above) - exact_bits(*below)) / (2 * h))
                 assert argument.grad is not None
                 assert abs(argument.grad.item() - slope) < 1e-8 * abs(slope) + 1e-12 / scale
+
+
+def drawn_bins(count: int) -> list[torch.Tensor]:
+    """x, mean, scale and step, float32 [count]: from the peak to 30 sigma, bins of 1e-7 to 1e4 sigma."""
+    random = np.random.default_rng(2)
+    scale, step = 10.0 ** random.uniform(-3, 4, count), 10.0 ** random.uniform(-3, 1, count)
+    mean = random.uniform(-3, 3, count)
+    away = np.choose(random.integers(0, 3, count), [random.normal(size=count) * scale, 30 * scale, step / 2])
+    return [torch.from_numpy(a).float() for a in (mean + away, mean, scale, step)]
+
+
+def native_bits(bins: list[torch.Tensor], floor: float | None = None) -> list[torch.Tensor]:
+    """Bits of float32, and the four gradients of a sum that weights them."""
+    arguments = [a.clone().requires_grad_() for a in bins]
+    bits = gaussian_bits(*arguments, floor=floor)
+    weights = torch.linspace(-1, 2, bits.numel()).reshape(bits.shape)
+    return [bits.detach(), *torch.autograd.grad((bits * weights).sum(), arguments)]
+
+
+def test_native_bits_and_gradients_to_60_digits() -> None:
+    mp = pytest.importorskip("mpmath")
+    bins = drawn_bins(203)
+    bits, *grads = native_bits(bins)
+    weights = torch.linspace(-1, 2, 203).tolist()
+    with mp.workdps(60):
+        for k in range(203):
+            exact = [mp.mpf(a[k].item()) for a in bins]
+            reference = float(exact_bits(*exact))
+            assert abs(bits[k].item() - reference) < 1e-6 * reference + 1e-12
+            for i in range(4):
+                h = mp.mpf(10) ** -20 * (abs(exact[i]) or 1)
+                below, above = list(exact), list(exact)
+                below[i], above[i] = exact[i] - h, exact[i] + h
+                slope = weights[k] * float((exact_bits(*above) - exact_bits(*below)) / (2 * h))
+                assert abs(grads[i][k].item() - slope) < 1e-6 * abs(slope) + 1e-12 / float(exact[2])
+
+
+@pytest.mark.parametrize("floor", [None, 1e-6])
+def test_native_bits_are_those_of_torch(floor: float | None) -> None:
+    bins = drawn_bins(5_003)
+    for native, reference in zip(native_bits(bins, floor), native_bits([a.double() for a in bins], floor), strict=True):
+        torch.testing.assert_close(native.double(), reference, rtol=1e-6, atol=1e-12 * float(reference.abs().max()))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 4_097, 9_001])
+def test_native_bits_do_not_depend_on_the_machine(count: int) -> None:
+    """The same bytes for any instruction set, number of threads, and place in the array."""
+    bins = drawn_bins(9_001)
+    whole = native_bits(bins)[0]
+    found: list[list[torch.Tensor]] = []
+    before = cpu_isa()
+    try:
+        for isa in ("baseline", "avx2", "avx512"):
+            with contextlib.suppress(ValueError):  # this machine lacks it
+                set_cpu_isa(isa)
+                for threads in (1, 2, 5):
+                    torch.set_num_threads(threads)
+                    found.append(native_bits([a[:count] for a in bins]))
+    finally:
+        set_cpu_isa(before)
+    assert torch.equal(found[0][0], whole[:count])
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+
+
+def test_native_bits_are_not_hidden_where_an_argument_is_not_finite() -> None:
+    x = torch.tensor([0.0, float("nan"), float("inf"), 0.0, 1.0])
+    mean = torch.tensor([0.0, 0.0, 0.0, float("nan"), 0.0])
+    bits = gaussian_bits(x, mean, torch.ones(5), floor=1e-6)
+    assert bits.isfinite().tolist() == [True, False, False, False, True]
 
 
 def test_bits_far_in_the_tail_stay_finite() -> None:
