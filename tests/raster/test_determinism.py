@@ -88,6 +88,27 @@ def test_large_tensors_give_the_same_bytes_too(kind: str) -> None:
             assert torch.equal(value, other[name]), name
 
 
+def test_sorting_by_several_threads_keeps_the_order_of_equal_depths() -> None:
+    """So many Gaussians that their depths are sorted by all threads, on 50 planes: equal ones stay in their order."""
+    n, width, height = 300_000, 80, 48
+    g = torch.Generator().manual_seed(5)
+    means = torch.rand(n, 3, generator=g) * torch.tensor([4.0, 2.4, 0.0]) - torch.tensor([2.0, 1.2, 0.0])
+    means[:, 2] = 2.0 + torch.randint(0, 50, (n,), generator=g) / 25
+    means[:, :2] *= means[:, 2:] / 4  # all in view
+    scene = (means, torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(n, -1), torch.full((n, 3), 0.005))
+    drawn = (torch.rand(n, generator=g) * 0.2 + 0.01, torch.rand(n, 3, generator=g))
+    K = torch.tensor([[[60.0, 0.0, 40.0], [0.0, 60.0, 24.0], [0.0, 0.0, 1.0]]])
+    images = {}
+    for threads in (1, 2, 3, 4, 7):
+        torch.set_num_threads(threads)
+        image, _, meta = rasterization(*scene, *drawn, torch.eye(4)[None], K, width, height)
+        assert len(meta["depths"]) == n
+        images[threads] = image
+    assert all(torch.equal(images[1], other) for other in images.values())
+    turned = [t.flip(0) for t in (*scene, *drawn)]
+    assert not torch.equal(rasterization(*turned, torch.eye(4)[None], K, width, height)[0], images[1])
+
+
 def test_same_bytes_packed_or_not(backend: Any) -> None:
     case = Case(scene("sh"), CALLS[1][1])
     packed, unpacked = every_tensor(backend.run(case)), every_tensor(backend.run(case, packed=False))
