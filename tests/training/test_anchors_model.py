@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -42,11 +43,26 @@ def test_the_default_voxel_is_the_median_distance() -> None:
     assert anchors.voxel_size == 1.0
 
 
-def test_data_sets_have_the_voxels_of_the_publication() -> None:
-    scene = tiny_scene()
+@pytest.mark.parametrize(
+    ("dataset", "voxel_size", "factor"),
+    [
+        ("mipnerf360", 0.001, 16),
+        ("tandt", 0.01, 16),
+        ("nerf_synthetic", 0.001, 4),
+        ("demo", None, 16),
+        ("own", None, 4),
+    ],
+)
+def test_data_sets_have_voxels_of_their_own(dataset: str, voxel_size: float | None, factor: int) -> None:
+    scene = dataclasses.replace(tiny_scene(), dataset=dataset)
     anchors = AnchorModel()
     anchors.create_from_scene(scene)
-    assert anchors.update_init_factor == 16
+    assert anchors.update_init_factor == factor
+    assert anchors.voxel_size == pytest.approx(median_distance(scene.points.xyz) if voxel_size is None else voxel_size)
+
+
+def test_settings_of_voxels_win() -> None:
+    scene = tiny_scene()
     anchors = AnchorModel(AnchorModelParams(voxel_size=0.5, update_init_factor=64))
     anchors.create_from_scene(scene)
     assert (anchors.voxel_size, anchors.update_init_factor) == (0.5, 64)
