@@ -110,7 +110,7 @@ def cuda_twin(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Cud
 
 @pytest.fixture(params=["simulated", pytest.param("cuda", marks=pytest.mark.cuda)])
 def gpu(request: pytest.FixtureRequest) -> Iterator[Log | None]:
-    """A CUDA device: a simulated one, with what happens on it, and the one of this machine, of which that is not known."""
+    """A CUDA device: a simulated one, with the log of what happens on it; and this machine's, without a log."""
     from gsbench import native
     from gsbench.native.cuda import cuda_library_path
     from gsbench.testing.simulated_cuda import simulated_cuda
