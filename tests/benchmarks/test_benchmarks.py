@@ -142,7 +142,8 @@ def test_tables_and_results(tmp_path: Path) -> None:
     both = path.read_text()
     assert "another" in both and "* GPU: one" in both and both.count("## On a GPU") == 1  # noqa: PT018
     write_gpu(path, table, {"GPU": "two"}, [], "python -m benchmarks.cuda --write")
-    assert path.read_text() == both.replace("one", "two").replace("* 640x480: not measured\n", "")
+    expected = both.replace("one", "two").replace("* 640x480: not measured\n", "")
+    assert path.read_text().rstrip("\n") == expected.rstrip("\n")
     assert table.json()["rows"][1] == {"what": "b|c", "ms": None, "count": 2}
 
     calls: list[str] = []
