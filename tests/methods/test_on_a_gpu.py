@@ -47,7 +47,6 @@ EVERY_STEP = {
     "native/cuda/raster.py:visible: _local_scalar_dense": 1,
     "training/anchors/neural.py:visible_anchors: nonzero": 1,
     "native/anchors.py:_count: _local_scalar_dense": 1,
-    "training/anchors/model.py:AnchorModel.add_anchor_stats: nonzero": 1,
 }
 
 
