@@ -36,7 +36,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.gsplat_build import VERSION, Build, Built
+from benchmarks.gsplat_build import VERSION, Build, Built, wait_or_end
 from benchmarks.results import RESULTS, write_gpu
 from benchmarks.scene import MadeUp
 from benchmarks.table import Table, ratio
@@ -272,7 +272,7 @@ def table(measured: Sequence[Cell], ours: str, other: str) -> Table:
     return made
 
 
-def build_ours(device: torch.device) -> str:
+def build_ours(device: torch.device, clock: Clock) -> str:
     """Build the CUDA library, if there is none; why that failed, or nothing."""
     if cuda_library_path() is not None:
         return ""
@@ -280,9 +280,11 @@ def build_ours(device: torch.device) -> str:
     print(f"gsbench was built without CUDA; building it for compute capability {major}.{minor}", flush=True)
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-build-isolation", "--no-deps", "-e", str(ROOT)]
     command += ["-C", "cmake.define.GSBENCH_CUDA=1", "-C", f"cmake.define.GSBENCH_CUDA_TARGETS={major}{minor}"]
-    done = subprocess.run(command, check=False)
+    status = wait_or_end(subprocess.Popen(command, start_new_session=True), clock.left())
     cuda_library_path.cache_clear()
-    if done.returncode != 0 or cuda_library_path() is None:
+    if status is None:
+        return "gsbench's CUDA library was not built in the time there was"
+    if status != 0 or cuda_library_path() is None:
         return "gsbench's CUDA library could not be built; pip's reason is above (nvcc must be on the PATH)"
     return ""
 
@@ -342,7 +344,7 @@ def run(options: argparse.Namespace, device: torch.device) -> int:
     print(f"{what}, torch {torch.__version__}\n", flush=True)
     ours, build, built = device.type, None, None
     if device.type == "cuda":
-        if problem := build_ours(device):
+        if problem := build_ours(device, clock):
             print(problem, file=sys.stderr)
             return 2
         if not options.without_gsplat:

@@ -38,6 +38,17 @@ class Built:
     seconds: float
 
 
+def wait_or_end(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """The exit status of a process that leads a session; None if it took longer, and was ended with all of its own."""
+    try:
+        return process.wait(timeout=max(0.0, seconds))
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return None
+
+
 class Build:
     """gsplat being built by another process. `wheels` is a folder of wheels to take instead of an index."""
 
@@ -61,10 +72,8 @@ class Build:
 
     def finish(self, until: float) -> Built:
         """Wait until it is ready or `until`, a time of `time.monotonic`, and make it importable here."""
-        try:
-            status = self._process.wait(timeout=max(0.0, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self.stop()
+        status = wait_or_end(self._process, until - time.monotonic())
+        if status is None:
             return self._without("was not compiled in the time there was")
         if status != 0:
             lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
@@ -75,10 +84,7 @@ class Build:
 
     def stop(self) -> None:
         """End it, if it still runs."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        wait_or_end(self._process, 0.0)
 
     def _without(self, problem: str) -> Built:
         return Built(None, problem, time.monotonic() - self._began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -186,6 +187,22 @@ def test_the_time_ends(bench: Any, tmp_path: Path) -> None:
     assert record["cells"] == []
     assert record["gsplat"] == "not measured: not asked for"
     assert record["notes"] == [f"40x24, {count} Gaussians: not measured, the time is over" for count in (60, 90)]
+
+
+def test_without_our_library_it_is_built(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where that fails there is nothing to measure."""
+    monkeypatch.setattr(bench, "cuda_library_path", functools.cache(lambda: None))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(bench, "ROOT", tmp_path / "no checkout")
+    assert bench.main(["--small"]) == 2
+    found = capfd.readouterr()
+    assert "building it for compute capability 9.0" in found.out
+    assert "no checkout" in found.err  # what pip says
+    assert "gsbench's CUDA library could not be built; pip's reason is above" in found.err
+    assert bench.main(["--small", "--budget", "0.01"]) == 2
+    assert "gsbench's CUDA library was not built in the time there was" in capfd.readouterr().err
 
 
 def test_a_measurement_that_would_not_end_in_time(bench: Any) -> None:
