@@ -17,40 +17,21 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.results import RESULTS, write_cpu
 from benchmarks.table import Settings, Table, available_isas, machine
 from gsbench.bench.memory import usable_cores
 
 #: Modules with a function `tables(settings)` that measures and yields `Table`s.
 MODULES = ("rasterizer", "training", "neighbors", "evaluation", "coders", "anchors")
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
-
 
 def measure(modules: Sequence[str], settings: Settings) -> Iterator[Table]:
     """The tables of the modules, one after the other."""
     for name in modules:
         yield from importlib.import_module(f"benchmarks.{name}").tables(settings)
-
-
-def write_results(path: Path, tables: Sequence[Table], facts: Mapping[str, str], command: str) -> None:
-    """Keep the tables as Markdown, with how they were made."""
-    lines = [
-        "# Results of the benchmarks",
-        "",
-        f"Made by `{command}`, which writes this file; the modules beside it say what is measured and how. Medians "
-        "of repetitions in which the things that are compared take turns, on an otherwise idle machine. Absolute times "
-        "are of this machine; compare ratios.",
-        "",
-        *(f"* {name}: {value}" for name, value in facts.items()),
-        "",
-    ]
-    text = "\n".join([*lines, *(table.text() for table in tables)])
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _names(text: str) -> list[str]:
@@ -113,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             *(["--quick"] if given.quick else []),
             *(["--capture DIR"] if given.capture else []),
         ]
-        write_results(RESULTS, found, facts, " ".join(["python -m benchmarks", *options, "--write"]))
+        write_cpu(RESULTS, found, facts, " ".join(["python -m benchmarks", *options, "--write"]))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -34,6 +35,7 @@ except ImportError:  # the light environments of tox.ini run the tests marked so
 if TYPE_CHECKING:
     from gsbench.hooks import PluginStatus
     from gsbench.native.cuda import CudaLibrary
+    from gsbench.testing.simulated_cuda import Log
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -104,6 +106,30 @@ def cuda_twin(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Cud
         shutil.copy(made, library.with_suffix(f".{os.getpid()}"))
         library.with_suffix(f".{os.getpid()}").replace(library)
     return CudaLibrary(library)
+
+
+@pytest.fixture(params=["simulated", pytest.param("cuda", marks=pytest.mark.cuda)])
+def gpu(request: pytest.FixtureRequest) -> Iterator[Log | None]:
+    """A CUDA device: a simulated one, with the log of what happens on it; and this machine's, without a log."""
+    from gsbench import native
+    from gsbench.native.cuda import cuda_library_path
+    from gsbench.testing.simulated_cuda import simulated_cuda
+
+    if request.param == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device on this machine")
+        if cuda_library_path() is None:
+            pytest.skip("gsbench was built without CUDA")
+        yield None
+        return
+    torch.set_num_threads(1)
+    twin = request.getfixturevalue("cuda_twin")
+    with contextlib.ExitStack() as stack:
+        # The instruction set whose bits the twin has.
+        with contextlib.suppress(ValueError):
+            native.set_cpu_isa("avx2")
+        stack.callback(native.set_cpu_isa, "auto")
+        yield stack.enter_context(simulated_cuda(twin))
 
 
 class PluginFolder:

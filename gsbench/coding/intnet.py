@@ -13,18 +13,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from gsbench.coding._bytes import ByteReader, varint
+from gsbench.coding.arrays import Array
 from gsbench.coding.integers import decode_integers, encode_integers
 from gsbench.errors import ArtifactError
+from gsbench.native._arrays import empty_array
 from gsbench.native.contexts import COLUMNS, PackedLayer, default_threads, dense_hidden, dense_last
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 __all__ = ["ACTIVATIONS", "IntegerLayer", "IntegerNetwork"]
 
@@ -154,28 +156,50 @@ class IntegerNetwork:
     def _packed(self) -> tuple[PackedLayer, ...]:
         return tuple(layer.packed() for layer in self.layers)
 
-    def forward(self, inputs: Int16, threads: int | None = None) -> Int32:
+    def forward(self, inputs: Array, threads: int | None = None) -> Array:
         """The outputs, int32 [M, outputs].
 
         Args:
-            inputs: int16 [M, inputs], of magnitude at most `input_limit`.
-            threads: how many to use; by default as many as this process may run on. The result does not depend on it.
+            inputs: int16 [M, inputs], of magnitude at most `input_limit`; NumPy's, or a tensor on a GPU, where the
+                outputs are then, too (`gsbench.coding.arrays`).
+            threads: how many to use on the CPU; by default as many as this process may run on. The result does not
+                depend on it.
 
         Raises:
             ValueError: if an argument is not as stated.
         """
-        if inputs.dtype != np.int16 or inputs.ndim != 2 or inputs.shape[1] != self.inputs:
-            raise ValueError(f"inputs: expected int16 [M, {self.inputs}], got {inputs.dtype} {list(inputs.shape)}")
-        if inputs.size and not -self.input_limit <= inputs.min() <= inputs.max() <= self.input_limit:
-            raise ValueError(
-                f"inputs: expected magnitudes of at most {self.input_limit}, got {inputs.min()} to {inputs.max()}"
-            )
-        threads = default_threads() if threads is None else threads
-        outputs = np.empty((len(inputs), self.outputs), np.int32)
+        if isinstance(inputs, np.ndarray):
+            return cast("Array", self._on_the_cpu(inputs, default_threads() if threads is None else threads))
+        return self._on_a_device(inputs)
+
+    def _on_the_cpu(self, inputs: Int16, threads: int) -> Int32:
+        self._check_kind(inputs, inputs.dtype == np.int16)
+        self._check_limit(*((int(inputs.min()), int(inputs.max())) if inputs.size else (0, 0)))
+        outputs = empty_array((len(inputs), self.outputs), np.int32)
         for start in range(0, len(inputs), _ROWS):
             rows = slice(start, start + _ROWS)
             outputs[rows] = self._forward(inputs[rows], threads)
         return outputs
+
+    def _on_a_device(self, inputs: Tensor) -> Tensor:
+        import torch
+
+        from gsbench.native.cuda.contexts import DeviceLayer, run_network
+
+        self._check_kind(inputs, inputs.dtype == torch.int16)
+        self._check_limit(*(torch.stack(inputs.aminmax()).tolist() if inputs.numel() else (0, 0)))
+        if inputs.shape[1] % 2:
+            inputs = torch.nn.functional.pad(inputs, (0, 1))
+        layers = [DeviceLayer.of(layer, inputs.device) for layer in self._packed]
+        return run_network(layers, inputs.contiguous())
+
+    def _check_kind(self, inputs: Any, int16: bool) -> None:
+        if not int16 or inputs.ndim != 2 or inputs.shape[1] != self.inputs:
+            raise ValueError(f"inputs: expected int16 [M, {self.inputs}], got {inputs.dtype} {list(inputs.shape)}")
+
+    def _check_limit(self, low: int, high: int) -> None:
+        if not -self.input_limit <= low <= high <= self.input_limit:
+            raise ValueError(f"inputs: expected magnitudes of at most {self.input_limit}, got {low} to {high}")
 
     def _forward(self, inputs: Int16, threads: int) -> Int32:
         if inputs.shape[1] % 2:

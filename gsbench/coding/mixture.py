@@ -7,6 +7,7 @@ indices beyond 95 (sigma 112) count as 95; integers beyond the reach of both tab
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from gsbench.coding._tables import gaussian_rows
 from gsbench.coding.api import TOTAL
+from gsbench.coding.arrays import Array, convert, pick
 from gsbench.coding.range import RangeDecoder, RangeEncoder
 from gsbench.coding.steps import STEP_LIMIT, step_index, step_table
 
@@ -53,16 +55,27 @@ def get_mixture(decoder: RangeDecoder, mean64: Int32, scale_index: UInt8, weight
     return decoder.reader.get_mixture(mean64, scale_index, weights, gaussian_rows().native)
 
 
-def weights_of(first: npt.NDArray[np.integer], second: npt.NDArray[np.integer], fraction_bits: int) -> UInt16:
+@cache
+def _weights() -> UInt16:
+    """The weight of the first for each step index: (1 + tanh) / 2, a product by a power of two and a rounding, the same
+    on every machine.
+    """
+    wide = np.rint(step_table().multiplier.astype(np.float64) * (TOTAL // 2))
+    weights: UInt16 = np.clip(wide, _LEAST_WEIGHT, TOTAL - _LEAST_WEIGHT).astype(np.uint16)
+    return weights
+
+
+def weights_of(first: Array, second: Array, fraction_bits: int) -> Array:
     """The weight of the first by the softmax of two logits, in 1/2^16: sigmoid(d) = (1 + tanh(d / 2)) / 2 for their
     difference d, by the table of steps, with d / 2 rounded to 1/64 and clamped to [-3, 3].
 
     Args:
-        first, second: integers of one shape, the logits in 2^-fraction_bits.
+        first, second: integers of one shape, the logits in 2^-fraction_bits. NumPy's or tensors on a GPU.
         fraction_bits: 0 to 29.
+
+    Returns:
+        Of that shape and kind; uint16, and int32 as a tensor, because GPUs have no uint16 in torch.
     """
-    index = step_index(first.astype(np.int64) - second.astype(np.int64), fraction_bits + 1)
-    # A product by a power of two and a rounding: the same on every machine.
-    wide = np.rint(step_table().multiplier[index + STEP_LIMIT].astype(np.float64) * (TOTAL // 2))
-    weights: UInt16 = np.clip(wide, _LEAST_WEIGHT, TOTAL - _LEAST_WEIGHT).astype(np.uint16)
-    return weights
+    index = step_index(convert(first, "int64") - convert(second, "int64"), fraction_bits + 1)
+    weights = _weights() if isinstance(first, np.ndarray) else _weights().astype(np.int32)
+    return pick(weights, index + STEP_LIMIT)

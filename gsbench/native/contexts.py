@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gsbench.native import _abi
-from gsbench.native._arrays import array_pointer
+from gsbench.native._arrays import array_pointer, empty_array
 from gsbench.native._library import call
 
 Int16 = npt.NDArray[np.int16]
@@ -131,7 +131,7 @@ def sign_grid_features(
 ) -> Int16:
     """Interpolated signs, int16 [N, 4 L] in 2^-fraction_bits; see csrc/coding/sign_grid.h."""
     count, level_count = len(points), len(levels)
-    features = np.empty((count, 4 * level_count), np.int16)
+    features = empty_array((count, 4 * level_count), np.int16)
     call(
         "gsb_sign_grid_features",
         *(array_pointer("points", points, np.int32, (count, 3)), count, _extent(extent)),

@@ -124,17 +124,26 @@ def test_pairs_are_counted_by_hand() -> None:
 
 @pytest.mark.usefixtures("importable")
 def test_tables_and_results(tmp_path: Path) -> None:
-    from benchmarks.__main__ import write_results
+    from benchmarks.results import write_cpu, write_gpu
     from benchmarks.table import Settings, Table, medians
 
     table = Table("t", "Title", "About.", ("what", "ms", "count"))
     table.add("a", 1.25, 1_000)
     table.add("b|c", None, 2)
     path = tmp_path / "RESULTS.md"
-    write_results(path, [table], {"cpu": "some"}, "python -m benchmarks --write")
+    write_cpu(path, [table], {"cpu": "some"}, "python -m benchmarks --write")
     text = path.read_text()
     assert "Made by `python -m benchmarks --write`" in text
     assert "| what |   ms | count |\n| ---- | ---: | ----: |\n| a    | 1.25 | 1,000 |\n" in text
+    # Each of the two programs leaves the other's part as it is.
+    write_gpu(path, table, {"GPU": "one"}, ["640x480: not measured"], "python -m benchmarks.cuda --write")
+    assert path.read_text().startswith(text.rstrip("\n"))
+    write_cpu(path, [], {"cpu": "another"}, "python -m benchmarks --write")
+    both = path.read_text()
+    assert "another" in both and "* GPU: one" in both and both.count("## On a GPU") == 1  # noqa: PT018
+    write_gpu(path, table, {"GPU": "two"}, [], "python -m benchmarks.cuda --write")
+    expected = both.replace("one", "two").replace("* 640x480: not measured\n", "")
+    assert path.read_text().rstrip("\n") == expected.rstrip("\n")
     assert table.json()["rows"][1] == {"what": "b|c", "ms": None, "count": 2}
 
     calls: list[str] = []

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -15,15 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from gsbench import ArtifactWriter, Context, native, registry
+from gsbench import ArtifactWriter, Context, registry
 from gsbench.artifact import open_artifact
 from gsbench.bench.sealed_work import decode_and_render, hash_decoded
 from gsbench.hooks import load_plugins, method_class, unload_plugins
-from gsbench.native.cuda import CudaLibrary, cuda_library_path
 from gsbench.scenes import Scene
 from gsbench.splats.camera import cameras_to_json
 from gsbench.testing import tiny_scene
-from gsbench.testing.simulated_cuda import Log, simulated_cuda
+from gsbench.testing.simulated_cuda import Log
 
 METHODS = ("3dgs", "3dgs-mcmc", "scaffold", "hac", "hac++")
 STEPS = 48
@@ -49,7 +47,6 @@ EVERY_STEP = {
     "native/cuda/raster.py:visible: _local_scalar_dense": 1,
     "training/anchors/neural.py:visible_anchors: nonzero": 1,
     "native/anchors.py:_count: _local_scalar_dense": 1,
-    "training/anchors/model.py:AnchorModel.add_anchor_stats: nonzero": 1,
 }
 
 
@@ -69,32 +66,6 @@ def method(request: pytest.FixtureRequest) -> Iterator[Any]:
         unload_plugins()
 
 
-@dataclasses.dataclass(frozen=True)
-class Gpu:
-    """A CUDA device; what happened on it, if it is a simulated one."""
-
-    log: Log | None
-
-
-@pytest.fixture(params=["simulated", pytest.param("cuda", marks=pytest.mark.cuda)])
-def gpu(request: pytest.FixtureRequest) -> Iterator[Gpu]:
-    if request.param == "cuda":
-        if not torch.cuda.is_available():
-            pytest.skip("no CUDA device on this machine")
-        if cuda_library_path() is None:
-            pytest.skip("gsbench was built without CUDA")
-        yield Gpu(None)
-        return
-    torch.set_num_threads(1)
-    twin: CudaLibrary = request.getfixturevalue("cuda_twin")
-    with contextlib.ExitStack() as stack:
-        # The instruction set whose bits the twin has.
-        with contextlib.suppress(ValueError):
-            native.set_cpu_isa("avx2")
-        stack.callback(native.set_cpu_isa, "auto")
-        yield Gpu(stack.enter_context(simulated_cuda(twin)))
-
-
 def config_of(method: Any) -> Any:
     names = {field.name for field in dataclasses.fields(method.Config)}
     if "cap_max" in names:  # these it has and does not use
@@ -110,15 +81,15 @@ def written(method: Any, model: Any, folder: Path, context: Context) -> Path:
     return path
 
 
-def test_the_whole_of_a_method(gpu: Gpu, method: Any, scene: Scene, tmp_path: Path) -> None:
+def test_the_whole_of_a_method(gpu: Log | None, method: Any, scene: Scene, tmp_path: Path) -> None:
     """What is trained on a GPU looks like what is trained on the CPU; files hold the same numbers on both."""
     device, config = torch.device("cuda"), config_of(method)
     there = Context(device=device, threads=1, seed=3, workdir=tmp_path)
     here = dataclasses.replace(there, device=torch.device("cpu"))
     model = method().fit(scene, config, there)
-    if gpu.log is not None:
-        assert not gpu.log.racing
-        often = {place: count for place, count in gpu.log.waits.items() if count > STEPS // 3}
+    if gpu is not None:
+        assert not gpu.racing
+        often = {place: count for place, count in gpu.waits.items() if count > STEPS // 3}
         assert often.keys() <= EVERY_STEP.keys()
         assert all(count <= STEPS * EVERY_STEP[place] for place, count in often.items())
 
@@ -138,7 +109,7 @@ def test_the_whole_of_a_method(gpu: Gpu, method: Any, scene: Scene, tmp_path: Pa
     torch.testing.assert_close(found.cpu(), on_the_cpu.render(view, background), atol=1e-4, rtol=0)
 
 
-def test_a_training_goes_on_where_it_was(gpu: Gpu, method: Any, scene: Scene) -> None:
+def test_a_training_goes_on_where_it_was(gpu: Log | None, method: Any, scene: Scene) -> None:
     """From a checkpoint, to the same bytes."""
     from gsbench.training import Trainer
     from gsbench.training.packing import pack, unpack
@@ -167,7 +138,7 @@ def test_a_training_goes_on_where_it_was(gpu: Gpu, method: Any, scene: Scene) ->
         assert torch.equal(tensor.detach().cpu(), resumed.model.tensors()[name].detach().cpu()), name
 
 
-def test_the_sealed_decoder(gpu: Gpu, scene: Scene, tmp_path: Path) -> None:
+def test_the_sealed_decoder(gpu: Log | None, scene: Scene, tmp_path: Path) -> None:
     """What decodes and renders for the scores draws on the device it is told, and measures there."""
     load_plugins()
     try:

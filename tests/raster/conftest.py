@@ -13,8 +13,8 @@ from gsbench import native, registry
 from gsbench.hooks import load_plugins, unload_plugins
 from gsbench.native.cuda import cuda_library_path
 from gsbench.raster.backend import CORE_BACKENDS
-from gsbench.raster.cuda import CudaBackend
 from gsbench.testing.raster_case import Case, Outcome, compare, run, run_reference
+from gsbench.testing.simulated_cuda import simulated_cuda
 
 
 def instruction_sets() -> list[str]:
@@ -30,17 +30,14 @@ def instruction_sets() -> list[str]:
     return found
 
 
-#: The CUDA backend with its kernels run as loops on the host.
-TWIN = "twin-of-cuda"
-
-
 @dataclass(frozen=True)
 class Drawer:
-    """A backend, on its device, with an instruction set if it has several."""
+    """A backend, on its device (a simulated one if it says so), with an instruction set if it has several."""
 
     name: str
     device: str
     isa: str | None
+    simulated: bool = False
 
     def run(self, case: Case, **how: Any) -> Outcome:
         return run(case, self.name, device=self.device, **how)
@@ -65,28 +62,30 @@ def drawers() -> list[Any]:
             device = "cuda" if "cuda" in name else "cpu"
             marks = [pytest.mark.cuda] if device == "cuda" else []
             found.append(pytest.param(Drawer(name, device, None), id=name, marks=marks))
-    found.append(pytest.param(Drawer(TWIN, "cpu", None), id=TWIN))
+    found.append(pytest.param(Drawer("cuda", "cuda", None, simulated=True), id="simulated-cuda"))
     return found
 
 
 @pytest.fixture(params=drawers())
 def backend(request: pytest.FixtureRequest) -> Iterator[Drawer]:
-    """Every backend that is registered; the one on the CPU with every instruction set that this machine has."""
+    """Every backend that is registered: the one on the CPU with every instruction set that this machine has, the one
+    for GPUs also on a simulated one, where its kernels are loops on the host.
+    """
     drawer: Drawer = request.param
+    if drawer.simulated:
+        with simulated_cuda(request.getfixturevalue("cuda_twin")):
+            yield drawer
+        return
     if drawer.device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device on this machine")
     if drawer.name == "cuda" and cuda_library_path() is None:
         pytest.skip("gsbench was built without CUDA")
-    if drawer.name == TWIN:
-        library = request.getfixturevalue("cuda_twin")
-        registry.rasterizers.register(TWIN, lambda: CudaBackend(library))
-    elif drawer.name not in CORE_BACKENDS and drawer.name not in registry.rasterizers:
+    if drawer.name not in CORE_BACKENDS and drawer.name not in registry.rasterizers:
         load_plugins()
     if drawer.isa is not None:
         native.set_cpu_isa(drawer.isa)
     yield drawer
     native.set_cpu_isa("auto")
-    registry.rasterizers.unregister(TWIN)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gsbench.raster import rasterization
-from gsbench.testing.raster_case import HEIGHT, WIDTH, Case, cameras, clear_case, random_scene, run
+from gsbench.testing.raster_case import HEIGHT, WIDTH, Case, cameras, clear_case, random_scene
 from gsbench.testing.reference import RENDER_MODES
 
 MODES = pytest.mark.parametrize("render_mode", RENDER_MODES)
@@ -203,8 +203,8 @@ def test_depth_modes_have_no_background(backend: Any) -> None:
         image = backend.run(Case(scene | {"backgrounds": backgrounds(1)}, {"render_mode": mode})).images["colors"]
         assert torch.equal(image[0, 0, 0], torch.cat([backgrounds(1)[0], torch.zeros(1)]))
     for mode in ("D", "ED"):
-        with_background = run(Case(scene | {"backgrounds": backgrounds(1)}, {"render_mode": mode}), backend.name)
-        without = run(Case(scene, {"render_mode": mode}), backend.name)
+        with_background = backend.run(Case(scene | {"backgrounds": backgrounds(1)}, {"render_mode": mode}))
+        without = backend.run(Case(scene, {"render_mode": mode}))
         assert torch.equal(with_background.images["colors"], without.images["colors"])
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gsbench.native import _abi
 from gsbench.native._check import pointer
-from gsbench.native.contexts import PackedLayer
+from gsbench.native.contexts import Int64, PackedLayer
 from gsbench.native.cuda._library import CudaLibrary, cuda_library
 
 #: Scales with Gaussian tables of their own.
@@ -76,6 +76,11 @@ def run_network(layers: Sequence[DeviceLayer], inputs: Tensor, library: CudaLibr
         library.call("gsb_cuda_dense_run", library.queue(inputs.device), ctypes.byref(fields))
         inputs = outputs
     return inputs
+
+
+def levels_of(levels: Int64) -> Tensor:
+    """The levels of a grid as the functions below have them: on the host, where each is read when it is its turn."""
+    return torch.from_numpy(levels)
 
 
 def sign_grid_features(

@@ -233,14 +233,13 @@ class AnchorModel(BaseGaussianModel):
         # No anchor occurs twice, so nothing here is added up in an order that could vary.
         self.opacity_accum[index] += neural.opacities.clamp_min(0.0).sum(dim=1)
         self.anchor_demon[index] += 1.0
-        drawn = render_result.visibility_filter.nonzero().squeeze(1)
-        if gradient is None or len(drawn) == 0:
+        if gradient is None:
             return
-        rows = neural.rows[drawn]
-        k = self.n_offsets
+        rows, k = neural.rows, self.n_offsets
         flat = index[rows // k] * k + rows % k
-        self.offset_gradient_accum.view(-1)[flat] += gradient[drawn].square().sum(dim=1).sqrt_()
-        self.offset_denom.view(-1)[flat] += 1.0
+        # Those that were not drawn add zeros: to pick the others out, a GPU would have to be waited for.
+        self.offset_gradient_accum.view(-1)[flat] += gradient.square().sum(dim=1).sqrt_()
+        self.offset_denom.view(-1)[flat] += render_result.visibility_filter.to(gradient.dtype)
 
     @task
     @torch.no_grad()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from gsbench import ArtifactError, ArtifactReader
+from gsbench.coding.arrays import Array, beside, concatenate, convert, pick
 from gsbench.coding.intnet import IntegerNetwork
 from gsbench.coding.mixture import weights_of
 from gsbench.coding.steps import STEP_LIMIT, step_table
@@ -25,7 +27,6 @@ INPUT_LIMIT: Final = 32767
 #: Bits after the point, of the multipliers of steps.
 _MULTIPLIER_BITS: Final = 14
 
-Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
 
 
@@ -39,7 +40,7 @@ class ChannelCodec(Codec):
     outputs_per_value = (3, 2, 2)
 
     def further_networks(
-        self, model: HacModel, outputs: dict[str, Int32], indices: dict[str, Int32], symbols: dict[str, Int32]
+        self, model: HacModel, outputs: dict[str, Array], indices: dict[str, Array], symbols: dict[str, Int32]
     ) -> tuple[IntegerNetwork, ...]:
         """The networks of the chunks."""
         context = model.context
@@ -48,23 +49,18 @@ class ChannelCodec(Codec):
         rows = slice(None, None, max(1, total // SAMPLE))
         outputs_of, index, known = outputs["features"][rows], indices["features"][rows], symbols["features"][rows]
         share = max(1, len(known)) / max(1, total)
-        all_inputs = np.concatenate([_said(outputs_of), _worth(known, index)], axis=1)
+        all_inputs = concatenate([_said(outputs_of), _worth(known, index)])
         networks = []
         for c, network in enumerate(context.chunks):
             assert isinstance(network, TwoLayers)
             part = slice(c * context.channels, (c + 1) * context.channels)
-            inputs = np.ascontiguousarray(all_inputs[:, : outputs_of.shape[1] + part.start])
-
-            def bytes_of_chunk(candidate: IntegerNetwork, part: slice = part, inputs: Int16 = inputs) -> float:
-                stream = Writing()
-                _code_chunk(stream, known[:, part], outputs_of, candidate.forward(inputs), index, part)
-                return len(stream.encoder.finish()) / share
-
-            networks.append(cheapest(network, inputs, INPUT_BITS, INPUT_LIMIT, bytes_of_chunk))
+            inputs = all_inputs[:, : outputs_of.shape[1] + part.start]
+            cost = partial(_bytes_of_chunk, known[:, part], outputs_of, inputs, index, part, share)
+            networks.append(cheapest(network, inputs, INPUT_BITS, INPUT_LIMIT, cost))
         return tuple(networks)
 
     def code_features(
-        self, stream: Stream, symbols: Int32 | None, outputs: Int32, index: Int32, networks: tuple[IntegerNetwork, ...]
+        self, stream: Stream, symbols: Int32 | None, outputs: Array, index: Array, networks: tuple[IntegerNetwork, ...]
     ) -> Int32:
         """Chunk by chunk; what is read of one goes into the next."""
         n, size = len(outputs), outputs.shape[1] // 3
@@ -75,7 +71,7 @@ class ChannelCodec(Codec):
             part = slice(c * channels, (c + 1) * channels)
             known = None if symbols is None else symbols[:, part]
             found[:, part] = _code_chunk(stream, known, outputs, network.forward(inputs), index, part)
-            inputs = np.concatenate([inputs, _worth(found[:, part], index)], axis=1)
+            inputs = concatenate([inputs, _worth(found[:, part], index)])
         return found
 
     def read_networks(self, artifact: ArtifactReader, feat_dim: int) -> tuple[IntegerNetwork, ...]:
@@ -90,7 +86,7 @@ class ChannelCodec(Codec):
         )
 
 
-def _code_chunk(stream: Stream, symbols: Int32 | None, outputs: Int32, said: Int32, index: Int32, part: slice) -> Int32:
+def _code_chunk(stream: Stream, symbols: Int32 | None, outputs: Array, said: Array, index: Array, part: slice) -> Int32:
     """The channels `part` of features, given the context's outputs and what the chunk's network said."""
     size, channels = outputs.shape[1] // 3, part.stop - part.start
     first = [outputs[:, k * size : (k + 1) * size][:, part] for k in range(3)]
@@ -99,22 +95,32 @@ def _code_chunk(stream: Stream, symbols: Int32 | None, outputs: Int32, said: Int
     return stream.mixture(symbols, models[0], models[1], weights_of(first[2], second[2], OUTPUT_BITS))
 
 
-def _worth(symbols: Int32, index: Int32) -> Int16:
-    """What symbols are worth, in the unit of the means of features, as inputs of the networks."""
+def _bytes_of_chunk(
+    symbols: Int32, outputs: Array, inputs: Array, index: Array, part: slice, share: float, network: IntegerNetwork
+) -> float:
+    """What a chunk costs with this network, by a share of the anchors."""
+    stream = Writing()
+    _code_chunk(stream, symbols, outputs, network.forward(inputs), index, part)
+    return len(stream.encoder.finish()) / share
+
+
+def _worth(symbols: Int32, index: Array) -> Array:
+    """What symbols are worth, in the unit of the means of features, as inputs of the networks, int16, where `index`
+    is.
+    """
     # The table's float32 times a power of two, rounded: the same on every machine.
     multipliers = np.rint(step_table().multiplier.astype(np.float64) * 2.0**_MULTIPLIER_BITS).astype(np.int64)
     drop = _MULTIPLIER_BITS + MEAN_SHIFT["features"] - INPUT_BITS
-    worth = (symbols.astype(np.int64) * multipliers[index + STEP_LIMIT] + (1 << drop >> 1)) >> drop
-    values: Int16 = np.clip(worth, -INPUT_LIMIT, INPUT_LIMIT).astype(np.int16)
-    return values
+    wide = convert(beside(symbols, index), "int64") * pick(multipliers, index + STEP_LIMIT)
+    worth = (wide + (1 << drop >> 1)) >> drop
+    return convert(worth.clip(-INPUT_LIMIT, INPUT_LIMIT), "int16")
 
 
-def _said(outputs: Int32) -> Int16:
-    """The context's outputs, rounded, as inputs of the networks."""
+def _said(outputs: Array) -> Array:
+    """The context's outputs, rounded, as inputs of the networks, int16."""
     drop = OUTPUT_BITS - INPUT_BITS
     # Limited first, so that nothing overflows; the limit is a whole number of what is dropped.
-    rounded = np.clip(outputs, -INPUT_LIMIT << drop, INPUT_LIMIT << drop)
+    rounded = outputs.clip(-INPUT_LIMIT << drop, INPUT_LIMIT << drop)
     rounded += 1 << drop >> 1
     rounded >>= drop
-    values: Int16 = rounded.astype(np.int16)
-    return values
+    return convert(rounded, "int16")

@@ -12,7 +12,8 @@ Sections, in this order; what belongs to anchors is in the order in which `posit
                 adaptive steps; offsets that do not live are left out
     mlps        the networks that make Gaussians of anchors, quantized
 
-`Coded` is all that in memory; it is written and read by one function, so that both sides do the same.
+`Coded` is all that in memory; it is written and read by one function, so that both sides do the same. `device` is where
+contexts are computed (`gsbench.coding.arrays`); files, and what they decode to, are the same everywhere.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy.typing as npt
 import torch
 
 from gsbench import ArtifactError, ArtifactReader, ArtifactWriter
+from gsbench.coding.arrays import Array, beside, host, place
 from gsbench.coding.bits import decode_flags, encode_flags
 from gsbench.coding.intnet import IntegerNetwork
 from gsbench.coding.octree import decode_positions, encode_positions
@@ -67,6 +69,7 @@ SAMPLE: Final = 1 << 12
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
+Device = torch.device | str
 
 
 class Codec:
@@ -77,25 +80,27 @@ class Codec:
 
     # From a model to integers.
 
-    def quantize(self, model: HacModel) -> Coded:
+    def quantize(self, model: HacModel, device: Device = "cpu") -> Coded:
         """Choose all integers, with the context in integers."""
-        lives = ~model.useless().cpu()
-        voxels = model.tensors()["voxels"].cpu()[lives].numpy()
+        if model.device.type != "cpu":  # elsewhere, exp has other bits
+            model = type(model).from_state(model.state(), model.model_params)
+        lives = ~model.useless()
+        voxels = model.tensors()["voxels"][lives].numpy()
         origin = voxels.min(axis=0) if len(voxels) else np.zeros(3, np.int32)
         _, order = encode_positions(np.ascontiguousarray(voxels - origin))
         index = lives.nonzero().squeeze(1)[torch.from_numpy(order)]
         voxels = voxels[order]
-        masks = model.live_offsets().cpu()[index].numpy()
+        masks = model.live_offsets()[index].numpy()
 
         box = Box(triple(model.low), triple(model.extent))
         context = model.context
         levels = context.grid.levels
         signs = signs_of(context)
-        points = box.points(voxels)
-        signs[~touched_rows(points, box.extent, levels.numpy(), len(signs))] = 0
-        features = grid_features(points, box.extent, levels, signs)
+        points = place(box.points(voxels), device)
+        signs[~host(touched_rows(points, box.extent, levels.numpy(), len(signs)))] = 0
+        features = grid_features(points, box.extent, levels, place(signs, device))
         steps = {group: float(np.float32(context.steps[group])) for group in GROUPS}
-        values = {group: model.values_of(group).cpu()[index].flatten(1).numpy() for group in GROUPS}
+        values = {group: place(model.values_of(group)[index].flatten(1).numpy(), device) for group in GROUPS}
         sample = slice(None, None, max(1, len(voxels) // SAMPLE))
 
         def bytes_of_all(network: IntegerNetwork) -> float:
@@ -124,7 +129,7 @@ class Codec:
             further=further,
         )
 
-    def _cost(self, symbols: dict[str, Int32], outputs: Int32, masks: Bool) -> dict[str, int]:
+    def _cost(self, symbols: dict[str, Int32], outputs: Array, masks: Bool) -> dict[str, int]:
         """The bytes of each group, all by the context's Gaussians."""
         parts, indices = self.split(outputs, symbols, masks), step_indices(outputs)
         cost = {}
@@ -138,7 +143,7 @@ class Codec:
         return cost
 
     def further_networks(
-        self, model: HacModel, outputs: dict[str, Int32], indices: dict[str, Int32], symbols: dict[str, Int32]
+        self, model: HacModel, outputs: dict[str, Array], indices: dict[str, Array], symbols: dict[str, Int32]
     ) -> tuple[IntegerNetwork, ...]:
         """Further integer networks, given the context's outputs for each group."""
         return ()
@@ -147,29 +152,28 @@ class Codec:
         """How many outputs of the context network are about each group."""
         return [a * b for a, b in zip(self.outputs_per_value, (feat_dim, 6, 3 * n_offsets), strict=True)]
 
-    def split(self, outputs: Int32, symbols: dict[str, Int32], masks: Bool) -> dict[str, Int32]:
+    def split(self, outputs: Array, symbols: dict[str, Int32], masks: Bool) -> dict[str, Array]:
         """The outputs about each group."""
         return split_outputs(outputs, self.sizes(symbols["features"].shape[1], masks.shape[1]))
 
     # The streams of the attributes, alike in both directions.
 
     def code_features(
-        self, stream: Stream, symbols: Int32 | None, outputs: Int32, index: Int32, networks: tuple[IntegerNetwork, ...]
+        self, stream: Stream, symbols: Int32 | None, outputs: Array, index: Array, networks: tuple[IntegerNetwork, ...]
     ) -> Int32:
         """Features [n, F] through a stream, given the context's outputs about them."""
         return _code(stream, "features", symbols, outputs, index)
 
-    def code_offsets(self, stream: Stream, symbols: Int32 | None, outputs: Int32, index: Int32, masks: Bool) -> Int32:
+    def code_offsets(self, stream: Stream, symbols: Int32 | None, outputs: Array, index: Array, masks: Bool) -> Int32:
         """Live offsets [live, 3] through a stream."""
         n, k = masks.shape
         mean, log2 = (outputs[:, half * 3 * k : (half + 1) * 3 * k].reshape(n * k, 3) for half in range(2))
-        live = masks.reshape(-1)
-        rows = np.repeat(index, k, axis=0)[live]
-        return stream.gaussian(symbols, group_model("offsets", mean[live], log2[live], rows))
+        live = beside(np.flatnonzero(masks), index)
+        return stream.gaussian(symbols, group_model("offsets", mean[live], log2[live], index[live // k]))
 
     # Files.
 
-    def write(self, coded: Coded, out: ArtifactWriter) -> None:
+    def write(self, coded: Coded, out: ArtifactWriter, device: Device = "cpu") -> None:
         """Write the sections."""
         n, k = coded.masks.shape
         origin = coded.voxels.min(axis=0) if n else np.zeros(3, np.int32)
@@ -190,14 +194,13 @@ class Codec:
         assert np.array_equal(order, np.arange(n))
         out.section("positions", positions, kind="octree")
         levels = coded.layout.levels()
-        points = coded.box.points(coded.voxels)
-        rows, contexts = _grid_rows(points, coded.box, levels)
+        rows, contexts = _grid_rows(place(coded.box.points(coded.voxels), device), coded.box, levels)
         out.section("grid", encode_flags(_sign_bits(coded.signs[rows]), contexts), kind="signs")
         out.section("context", coded.context.to_bytes(), kind="network")
         for c, network in enumerate(coded.further):
             out.section(f"chunks_{c}", network.to_bytes(), kind="network")
         out.section("masks", encode_flags(coded.masks.reshape(-1).astype(np.uint8), _mask_contexts(n, k)), kind="flags")
-        outputs = coded.context.forward(grid_features(points, coded.box.extent, levels, coded.signs))
+        outputs = coded.outputs(device)
         parts, indices = self.split(outputs, coded.symbols, coded.masks), step_indices(outputs)
         for group in GROUPS:
             stream = Writing()
@@ -207,7 +210,7 @@ class Codec:
             out.section(group, stream.encoder.finish(), kind="integers")
         write_weights(out, "mlps", coded.mlps)
 
-    def read(self, artifact: ArtifactReader) -> Coded:
+    def read(self, artifact: ArtifactReader, device: Device = "cpu") -> Coded:
         """Read them back.
 
         Raises:
@@ -233,7 +236,7 @@ class Codec:
             raise ArtifactError(f"{artifact.path}: header: origin: {origin} puts anchors at {wide.max()}, beyond 2^31")
         voxels = wide.astype(np.int32)
         levels, where = layout.levels(), Box(box[0], box[1])
-        points = where.points(voxels)
+        points = place(where.points(voxels), device)
         rows, contexts = _grid_rows(points, where, levels)
         signs = np.zeros(int(levels[:, 3].sum()), np.uint8)
         with in_section(artifact, "grid"):
@@ -244,7 +247,7 @@ class Codec:
         further = self.read_networks(artifact, f)
         with in_section(artifact, "masks"):
             masks = decode_flags(artifact.read("masks"), n * k, _mask_contexts(n, k)).reshape(n, k) == 1
-        outputs = context.forward(grid_features(points, where.extent, levels, signs))
+        outputs = context.forward(grid_features(points, where.extent, levels, place(signs, device)))
         parts, indices = split_outputs(outputs, sizes), step_indices(outputs)
         symbols = {}
         for group in GROUPS:
@@ -265,8 +268,8 @@ class Codec:
         stream: Stream,
         group: str,
         symbols: Int32 | None,
-        outputs: Int32,
-        index: Int32,
+        outputs: Array,
+        index: Array,
         masks: Bool,
         networks: tuple[IntegerNetwork, ...],
     ) -> Int32:
@@ -276,50 +279,51 @@ class Codec:
             return self.code_offsets(stream, symbols, outputs, index, masks)
         return _code(stream, group, symbols, outputs, index)
 
-    def renderable(self, coded: Coded) -> ExactAnchorRenderable:
-        """The anchors that the integers stand for: every value is a symbol times its step, one product in float32."""
+    def renderable(self, coded: Coded, device: Device = "cpu") -> ExactAnchorRenderable:
+        """The anchors that the integers stand for, on `device`: every value is a symbol times its step, one product in
+        float32.
+        """
         n, k = coded.masks.shape
-        points = coded.box.points(coded.voxels)
-        outputs = coded.context.forward(grid_features(points, coded.box.extent, coded.layout.levels(), coded.signs))
-        indices = step_indices(outputs)
-        offsets = np.zeros((n * k, 3), np.float32)
-        live = coded.masks.reshape(-1)
-        rows = np.repeat(indices["offsets"], k, axis=0)[live]
-        offsets[live] = dequantize(coded.symbols["offsets"], coded.steps["offsets"], rows)
+        indices = step_indices(coded.outputs(device))
+        live = beside(np.flatnonzero(coded.masks), indices["offsets"])
+        indices["offsets"] = indices["offsets"][live // k]
+        features, scales, of_live = (
+            torch.as_tensor(dequantize(place(coded.symbols[group], device), coded.steps[group], indices[group]))
+            for group in GROUPS
+        )
+        offsets = torch.zeros(n * k, 3, device=device)
+        offsets[torch.as_tensor(live)] = of_live
         networks = AnchorNetworks(coded.symbols["features"].shape[1], k)
         fill_weights(networks, coded.mlps)
-        features, scales = (
-            torch.from_numpy(dequantize(coded.symbols[group], coded.steps[group], indices[group]))
-            for group in ("features", "scales")
-        )
         anchors = Anchors(
-            torch.from_numpy(coded.voxels.astype(np.float32) * np.float32(coded.voxel_size)),
+            torch.from_numpy(coded.voxels.astype(np.float32) * np.float32(coded.voxel_size)).to(device),
             features,
             scales,
-            torch.from_numpy(offsets.reshape(n, k, 3)),
-            torch.from_numpy(coded.masks.astype(np.float32)),
+            offsets.reshape(n, k, 3),
+            torch.from_numpy(coded.masks.astype(np.float32)).to(device),
         )
-        return ExactAnchorRenderable(anchors, networks)
+        return ExactAnchorRenderable(anchors, networks).to(device)
 
 
 def _symbols(
-    values: dict[str, npt.NDArray[np.float32]], steps: dict[str, float], indices: dict[str, Int32], masks: Bool
+    values: dict[str, Array], steps: dict[str, float], indices: dict[str, Array], masks: Bool
 ) -> dict[str, Int32]:
     """The integers of all groups; of offsets, those that live."""
-    symbols = {group: quantize(values[group], steps[group], indices[group]) for group in GROUPS}
+    symbols = {group: host(quantize(values[group], steps[group], indices[group])) for group in GROUPS}
     symbols["offsets"] = symbols["offsets"].reshape(-1, 3)[masks.reshape(-1)]
     return symbols
 
 
-def _code(stream: Stream, group: str, symbols: Int32 | None, outputs: Int32, index: Int32) -> Int32:
+def _code(stream: Stream, group: str, symbols: Int32 | None, outputs: Array, index: Array) -> Int32:
     size = outputs.shape[1] // 2
-    return stream.gaussian(symbols, group_model(group, outputs[:, :size], outputs[:, size:], index))
+    model = group_model(group, outputs[:, :size], outputs[:, size:], index)
+    return stream.gaussian(symbols, model)
 
 
-def _grid_rows(points: Int32, box: Box, levels: torch.Tensor) -> tuple[npt.NDArray[np.int64], Int32]:
+def _grid_rows(points: Array, box: Box, levels: torch.Tensor) -> tuple[npt.NDArray[np.int64], Int32]:
     """The rows of the grid that points touch, ascending, and for each of their signs its context: the level."""
     total = int(levels[:, 3].sum())
-    rows = np.flatnonzero(touched_rows(points, box.extent, levels.numpy(), total))
+    rows = np.flatnonzero(host(touched_rows(points, box.extent, levels.numpy(), total)))
     level = np.searchsorted(levels[:, 2].numpy(), rows, side="right") - 1
     return rows, np.repeat(level, 4).astype(np.int32)
 

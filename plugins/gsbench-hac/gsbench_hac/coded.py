@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from gsbench.coding.arrays import place
 from gsbench.coding.intnet import IntegerNetwork
 from gsbench.methods.arrays import QuantizedWeights
 from gsbench.training.hashgrid import HashLayout
 from gsbench_hac.context import GROUPS
-from gsbench_hac.integers import Box
+from gsbench_hac.integers import Box, grid_features
 
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
@@ -48,6 +49,11 @@ class Coded:
     mlps: QuantizedWeights
     further: tuple[IntegerNetwork, ...] = ()
 
+    def outputs(self, device: torch.device | str) -> Any:
+        """What the context says of every anchor, int32 [n, ...], computed on `device` (`gsbench.coding.arrays`)."""
+        points, signs = place(self.box.points(self.voxels), device), place(self.signs, device)
+        return self.context.forward(grid_features(points, self.box.extent, self.layout.levels(), signs))
+
     def state(self) -> dict[str, Any]:
         """All that as tensors and plain values, for `from_state`."""
         arrays = {
@@ -71,7 +77,7 @@ class Coded:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Coded:
         """Inverse of `state`."""
-        arrays = {name: value.numpy() for name, value in state["tensors"].items()}
+        arrays = {name: value.cpu().numpy() for name, value in state["tensors"].items()}
         count = sum(name.startswith("network_") for name in arrays)
         networks = [IntegerNetwork.from_bytes(arrays[f"network_{i}"].tobytes()) for i in range(count)]
         low, extent = state["box"]

@@ -2,20 +2,22 @@
 
 All is computed from coded integers by `gsbench.coding`, so that every machine finds the same probabilities: voxels give
 rows and weights of the grid of signs; its features (int16, in 2^-12) go through an `IntegerNetwork`, whose outputs (in
-2^-12) are means, logarithms of standard deviations, and r of the adaptive steps.
+2^-12) are means, logarithms of standard deviations, and r of the adaptive steps. These arrays are NumPy's or on a GPU
+(`gsbench.coding.arrays`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from gsbench.coding.arrays import Array, host
 from gsbench.coding.intnet import IntegerNetwork
 from gsbench.coding.sign_grid import look_up, pack_signs
 from gsbench.coding.steps import mean_in_steps, scale_in_steps, step_index
@@ -51,12 +53,12 @@ class Box:
 
 
 @dataclass(frozen=True)
-class GroupModel:
+class GroupModel(Generic[Array]):
     """What codes a group: `index` int32 [n, 1] of the step; for each value mean64 and scale_index, [n, size]."""
 
-    index: Int32
-    mean64: Int32
-    scale_index: UInt8
+    index: Array
+    mean64: Array
+    scale_index: Array
 
 
 def signs_of(context: HacContext) -> UInt8:
@@ -65,12 +67,14 @@ def signs_of(context: HacContext) -> UInt8:
 
 
 def cheapest(
-    network: TwoLayers, inputs: Int16, input_bits: int, limit: int, cost: Callable[[IntegerNetwork], float]
+    network: TwoLayers, inputs: Array, input_bits: int, limit: int, cost: Callable[[IntegerNetwork], float]
 ) -> IntegerNetwork:
     """Of the integer networks that come near `network` on `inputs` [n, ...] of magnitude at most `limit`, with fewer or
     more bits per weight, the one for which its own bytes and `cost`, those of what it predicts, are least.
     """
-    sample = inputs[:: max(1, len(inputs) // _CALIBRATION)] if len(inputs) else np.zeros((1, inputs.shape[1]), np.int16)
+    sample = host(inputs[:: max(1, len(inputs) // _CALIBRATION)])
+    if len(sample) == 0:
+        sample = np.zeros((1, inputs.shape[1]), np.int16)
     activation: nn.Module = nn.LeakyReLU(network.leak) if network.leak else nn.ReLU()
     layers = [network.first, activation, network.second]
     candidates = [
@@ -82,23 +86,23 @@ def cheapest(
     return min(candidates, key=lambda candidate: len(candidate.to_bytes()) + cost(candidate))
 
 
-def grid_features(points: Int32, extent: Sequence[int], levels: torch.Tensor, signs: UInt8) -> Int16:
+def grid_features(points: Array, extent: Sequence[int], levels: torch.Tensor, signs: Array) -> Array:
     """int16 [n, 4 levels] in 2^-GRID_BITS."""
-    return look_up(np.ascontiguousarray(points), extent, levels.numpy(), signs, fraction_bits=GRID_BITS)
+    return look_up(points, extent, levels.numpy(), signs, fraction_bits=GRID_BITS)
 
 
-def split_outputs(outputs: Int32, sizes: Sequence[int]) -> dict[str, Int32]:
+def split_outputs(outputs: Array, sizes: Sequence[int]) -> dict[str, Array]:
     """The network's outputs [n, ...] of each group."""
-    ends = np.cumsum(sizes)
+    ends = np.cumsum(sizes).tolist()
     return {group: outputs[:, end - size : end] for group, size, end in zip(GROUPS, sizes, ends, strict=True)}
 
 
-def step_indices(outputs: Int32) -> dict[str, Int32]:
+def step_indices(outputs: Array) -> dict[str, Array]:
     """The index of the step of each group, int32 [n, 1]: from the last outputs."""
     r = step_index(outputs[:, -len(GROUPS) :], OUTPUT_BITS)
     return {group: r[:, i : i + 1] for i, group in enumerate(GROUPS)}
 
 
-def group_model(group: str, mean: Int32, log2: Int32, index: Int32) -> GroupModel:
+def group_model(group: str, mean: Array, log2: Array, index: Array) -> GroupModel[Array]:
     """The Gaussians of means and logarithms [n, size] that are outputs of a network."""
     return GroupModel(index, mean_in_steps(mean, OUTPUT_BITS - MEAN_SHIFT[group], index), scale_in_steps(log2, index))

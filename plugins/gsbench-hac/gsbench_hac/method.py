@@ -78,8 +78,9 @@ class Hac(TrainedMethod):
 
     def encode(self, model: Any, config: Any, out: ArtifactWriter, context: Context) -> None:
         """Quantize the model and write it."""
-        coded = model.coded if isinstance(model, CodedModel) else self.codec.quantize(model.gaussians)
-        self.codec.write(coded, out)
+        device = context.device
+        coded = model.coded if isinstance(model, CodedModel) else self.codec.quantize(model.gaussians, device)
+        self.codec.write(coded, out, device)
 
     @classmethod
     def model_from(cls, artifact: ArtifactReader) -> CodedModel:
@@ -97,7 +98,7 @@ class Hac(TrainedMethod):
         Raises:
             ArtifactError: if it is damaged.
         """
-        return cls.codec.renderable(cls.codec.read(artifact)).to(context.device)
+        return cls.codec.renderable(cls.codec.read(artifact, context.device), context.device)
 
     @classmethod
     def counts(cls, decoded: Renderable) -> dict[str, int]:
