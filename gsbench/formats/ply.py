@@ -152,7 +152,8 @@ def _read_rows(
                 raise FormatError(f"truncated: the file ends in rows {start} to {start + count} of element 'vertex'")
             rows = np.frombuffer(data, dtype)
             chunk = np.empty((count, len(columns)), np.float32)
-            with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which is looked for below
+            # A double beyond float32 becomes infinite, a signaling NaN a quiet one: both are looked for below.
+            with np.errstate(over="ignore", invalid="ignore"):
                 for column, name in enumerate(columns):
                     chunk[:, column] = rows[name]
             problem = _find_bad_value(chunk, columns, start)
@@ -169,7 +170,8 @@ def _find_bad_value(rows: npt.NDArray[np.float32], names: list[str], first_row: 
     for column, name in enumerate(names):
         for prefix, allowed in _INFINITIES.items():
             if name.startswith(prefix):
-                bad[:, column] &= ~np.isin(rows[:, column], allowed)
+                with np.errstate(invalid="ignore"):  # signaling NaNs
+                    bad[:, column] &= ~np.isin(rows[:, column], allowed)
     where = np.argwhere(bad)
     if not len(where):
         return None

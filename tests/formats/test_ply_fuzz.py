@@ -30,6 +30,19 @@ def mutated(data: bytes, header: int, rng: np.random.Generator) -> bytes:
     return bytes(result)
 
 
+@pytest.mark.parametrize("name", ["opacity", "scale_0", "x", "f_dc_0"])
+def test_signaling_nans_are_refused_without_a_warning(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.ply"
+    write_ply(path, random_splats(5))
+    data = path.read_bytes()
+    begin = data.index(b"end_header\n") + len(b"end_header\n")
+    names = [line.split()[2].decode() for line in data[:begin].splitlines() if line.startswith(b"property")]
+    place = begin + 4 * (3 * len(names) + names.index(name))
+    path.write_bytes(data[:place] + (0x7F800001).to_bytes(4, "little") + data[place + 4 :])
+    with pytest.raises(GsbenchError, match=f"property '{name}' of Gaussian 3 is nan"):
+        read_ply(path)
+
+
 @pytest.mark.parametrize("rounds", [500, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_mutations(tmp_path: Path, rounds: int) -> None:
     path = tmp_path / "a.ply"
