@@ -18,18 +18,25 @@ import numpy.typing as npt
 _LARGE: Final = 1 << 25
 
 
-def empty_array(shape: Sequence[int], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """`numpy.empty`, fast for large arrays too."""
-    kind = np.dtype(dtype)
-    size, advice = math.prod(shape) * kind.itemsize, getattr(mmap, "MADV_HUGEPAGE", None)
-    if advice is None or size < _LARGE:
-        return np.empty(shape, kind)
+def huge_pages(size: int) -> mmap.mmap | None:
+    """Fresh memory of `size` bytes, in huge pages; None where the system has none."""
+    advice = getattr(mmap, "MADV_HUGEPAGE", None)
+    if advice is None:
+        return None
     block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:
         block.madvise(advice)
-    except OSError:  # a kernel without huge pages
-        return np.empty(shape, kind)
-    return np.frombuffer(block, kind).reshape(shape)
+    except OSError:  # a kernel without them
+        return None
+    return block
+
+
+def empty_array(shape: Sequence[int], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """`numpy.empty`, fast for large arrays too."""
+    kind = np.dtype(dtype)
+    size = math.prod(shape) * kind.itemsize
+    block = huge_pages(size) if size >= _LARGE else None
+    return np.empty(shape, kind) if block is None else np.frombuffer(block, kind).reshape(shape)
 
 
 def array_pointer(

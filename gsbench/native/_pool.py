@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import mmap
 import threading
 import weakref
 from typing import Any, Final
@@ -18,6 +17,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor
+
+from gsbench.native._arrays import huge_pages
 
 #: Every so many requests, buffers that nobody took for as many are given up.
 _PATIENCE: Final = 512
@@ -37,13 +38,8 @@ _NUMPY: Final[dict[torch.dtype, np.dtype[Any]]] = {
 
 def _allocate(size: int) -> Tensor:
     """A uint8 tensor [size] with undefined contents, in huge pages if it is large."""
-    advice = getattr(mmap, "MADV_HUGEPAGE", None)
-    if advice is None or size < _HUGE_PAGE:
-        return torch.empty(size, dtype=torch.uint8)
-    block = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
-        block.madvise(advice)
-    except OSError:  # a kernel without huge pages
+    block = huge_pages(size + _HUGE_PAGE) if size >= _HUGE_PAGE else None
+    if block is None:
         return torch.empty(size, dtype=torch.uint8)
     offset = -ctypes.addressof(ctypes.c_char.from_buffer(block)) % _HUGE_PAGE
     return torch.frombuffer(block, dtype=torch.uint8, count=size, offset=offset)

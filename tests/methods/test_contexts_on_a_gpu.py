@@ -5,18 +5,17 @@ out, as on the CPU.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from gsbench import ArtifactReader, ArtifactWriter, Context, PointCloud, registry
+from gsbench import ArtifactReader, ArtifactWriter, Context, PointCloud
 from gsbench.artifact import container
 from gsbench.bench.sealed_work import hash_decoded
 from gsbench.errors import ArtifactError
-from gsbench.hooks import load_plugins, method_class, unload_plugins
 from gsbench.testing.damage import flips
 from gsbench.testing.simulated_cuda import Log
 
@@ -24,14 +23,8 @@ ANCHORS = 400
 
 
 @pytest.fixture(params=["hac", "hac++"])
-def method(request: pytest.FixtureRequest) -> Iterator[Any]:
-    load_plugins()
-    try:
-        if request.param not in registry.methods:
-            pytest.skip(f"the plugin with {request.param} is not installed")
-        yield method_class(request.param)
-    finally:
-        unload_plugins()
+def method(request: pytest.FixtureRequest, find_method: Callable[[str], Any]) -> Any:
+    return find_method(request.param)
 
 
 def made_model(method: Any, *, live: bool = True) -> Any:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from gsbench import ArtifactWriter, Context, registry
+from gsbench import ArtifactWriter, Context
 from gsbench.artifact import open_artifact
 from gsbench.bench.sealed_work import decode_and_render, hash_decoded
-from gsbench.hooks import load_plugins, method_class, unload_plugins
 from gsbench.scenes import Scene
 from gsbench.splats.camera import cameras_to_json
 from gsbench.testing import tiny_scene
@@ -56,14 +55,8 @@ def scene() -> Scene:
 
 
 @pytest.fixture(params=METHODS)
-def method(request: pytest.FixtureRequest) -> Iterator[Any]:
-    load_plugins()
-    try:
-        if request.param not in registry.methods:
-            pytest.skip(f"the plugin with {request.param} is not installed")
-        yield method_class(request.param)
-    finally:
-        unload_plugins()
+def method(request: pytest.FixtureRequest, find_method: Callable[[str], Any]) -> Any:
+    return find_method(request.param)
 
 
 def config_of(method: Any) -> Any:
@@ -138,30 +131,24 @@ def test_a_training_goes_on_where_it_was(gpu: Log | None, method: Any, scene: Sc
         assert torch.equal(tensor.detach().cpu(), resumed.model.tensors()[name].detach().cpu()), name
 
 
-def test_the_sealed_decoder(gpu: Log | None, scene: Scene, tmp_path: Path) -> None:
+def test_the_sealed_decoder(gpu: Log | None, scene: Scene, tmp_path: Path, find_method: Callable[[str], Any]) -> None:
     """What decodes and renders for the scores draws on the device it is told, and measures there."""
-    load_plugins()
-    try:
-        if "3dgs" not in registry.methods:
-            pytest.skip("the plugin with 3dgs is not installed")
-        method = method_class("3dgs")
-        context = Context(device=torch.device("cuda"), threads=1, seed=0, workdir=tmp_path)
-        for name in ("input", "output", "scratch"):
-            (tmp_path / name).mkdir()
-        config = dataclasses.replace(config_of(method), iterations=3)
-        written(method, method().fit(scene, config, context), tmp_path / "input", context)
-        (tmp_path / "input" / "cameras.json").write_text(cameras_to_json(scene.test[:1]))
-        request = {
-            "threads": 1,
-            "device": "cuda:0",
-            "method": "3dgs",
-            "background": [0.0, 0.0, 0.0],
-            "artifact": "cuda.ply",
-            "job_protocol": 1,
-        }
-        decode_and_render(request, tmp_path, [])
-    finally:
-        unload_plugins()
+    method = find_method("3dgs")
+    context = Context(device=torch.device("cuda"), threads=1, seed=0, workdir=tmp_path)
+    for name in ("input", "output", "scratch"):
+        (tmp_path / name).mkdir()
+    config = dataclasses.replace(config_of(method), iterations=3)
+    written(method, method().fit(scene, config, context), tmp_path / "input", context)
+    (tmp_path / "input" / "cameras.json").write_text(cameras_to_json(scene.test[:1]))
+    request = {
+        "threads": 1,
+        "device": "cuda:0",
+        "method": "3dgs",
+        "background": [0.0, 0.0, 0.0],
+        "artifact": "cuda.ply",
+        "job_protocol": 1,
+    }
+    decode_and_render(request, tmp_path, [])
     timing = json.loads((tmp_path / "output" / "timing.json").read_text())
     assert timing["peak_gpu_bytes"] is not None
     assert timing["render_ms"][0] > 0
