@@ -128,13 +128,6 @@ int32_t gsb_raster_project_forward(const gsb_raster_options* options, const gsb_
   return GSB_OK;
 }
 
-int32_t gsb_raster_bin(const gsb_raster_options* options, const gsb_raster_buffers* buffers) {
-  RasterOptions o = {};
-  if (const int status = gsb::convert(options, buffers, o)) return status;
-  gsb::kernels().bin(o, *buffers);
-  return GSB_OK;
-}
-
 int32_t gsb_raster_blend_forward(const gsb_raster_options* options, const gsb_raster_buffers* buffers,
                                  int64_t* scratch_floats) {
   RasterOptions o = {};

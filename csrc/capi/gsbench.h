@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define GSB_ABI_VERSION 3
+#define GSB_ABI_VERSION 4
 #define GSB_API __attribute__((visibility("default")))
 
 enum {
@@ -149,9 +149,8 @@ GSB_API int32_t gsb_raster_get_sizes(const gsb_raster_options* options, gsb_rast
 /* Fills the per-projection arrays, records, chunk_ranks, pair_bounds and entry_offsets. Refuses inputs that are not
  * finite, zero quaternions and opacities outside [0, 1]; the text names the array and the row. */
 GSB_API int32_t gsb_raster_project_forward(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
-/* Fills pair_ranges, tile_starts and tile_entries. */
-GSB_API int32_t gsb_raster_bin(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
-/* Fills image, alpha, hit_masks, tile_hits and what else is not null; *scratch_floats is what each thread needs in
+/* Fills pair_ranges, tile_starts, tile_entries, image, alpha, hit_masks, tile_hits and what else is not null;
+ * *scratch_floats is what each thread needs in
  * thread_scratch to go back. */
 GSB_API int32_t gsb_raster_blend_forward(const gsb_raster_options* options, const gsb_raster_buffers* buffers,
                                          int64_t* scratch_floats);

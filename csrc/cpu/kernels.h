@@ -20,7 +20,6 @@ struct KernelTable {
   // Rasterizer (csrc/cpu/{project,project_backward,bin,tile,blend,blend_backward,fisher,normals}.inc).
   int block_mask_bytes;
   bool (*project_forward)(const RasterOptions&, const RasterBuffers&);  // false: an input was refused
-  void (*bin)(const RasterOptions&, const RasterBuffers&);
   void (*blend_forward)(const RasterOptions&, const RasterBuffers&);
   int64_t (*backward_scratch_floats)(const RasterOptions&, int64_t most_hits);
   void (*blend_backward)(const RasterOptions&, const RasterBuffers&);

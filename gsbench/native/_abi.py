@@ -6,7 +6,7 @@ import ctypes
 from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from typing import Any, ClassVar, Final
 
-ABI_VERSION: Final = 3
+ABI_VERSION: Final = 4
 
 OK: Final = 0
 INVALID_ARGUMENT: Final = 1
@@ -236,7 +236,6 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "gsb_cpu_set_isa": (c_int32, (c_char_p,)),
     "gsb_raster_get_sizes": (c_int32, (POINTER(RasterOptions), POINTER(RasterSizes))),
     "gsb_raster_project_forward": _RASTER_STAGE,
-    "gsb_raster_bin": _RASTER_STAGE,
     "gsb_raster_blend_forward": (
         c_int32,
         (POINTER(RasterOptions), POINTER(RasterBuffers), POINTER(c_int64)),

@@ -16,7 +16,7 @@ def pointer(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int],
         ValueError: if dtype, shape, device or contiguity differ; the message names the argument, what was expected
             and what came.
     """
-    if device not in (tensor.device.type, str(tensor.device)):
+    if tensor.device.type != device and str(tensor.device) != device:
         raise ValueError(f"{name}: expected a tensor on {device}, got one on {tensor.device}")
     if tensor.dtype != dtype:
         raise ValueError(f"{name}: expected {dtype}, got {tensor.dtype}")

@@ -12,6 +12,7 @@ import ctypes
 import math
 import threading
 import weakref
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -34,6 +35,8 @@ _NUMPY: Final[dict[torch.dtype, np.dtype[Any]]] = {
     torch.int64: np.dtype(np.int64),
     torch.uint8: np.dtype(np.uint8),
 }
+_FLOAT32: Final = np.dtype(np.float32)
+_ALL_FLOATS: Final[Mapping[str, torch.dtype]] = {}
 
 
 def _allocate(size: int) -> Tensor:
@@ -53,21 +56,28 @@ def _size_class(size: int) -> int:
     return -(-size // step) * step
 
 
+def _aligned(size: int) -> int:
+    """The next multiple of a cache line."""
+    return (size + 63) & ~63
+
+
 class Block:
     """Memory with undefined contents, aligned to 64 bytes.
 
     Fields:
         memory: uint8 [size], which owns it.
         address, size: where it is, in bytes.
+        view_type: of ctypes, for a view of it all.
     """
 
-    __slots__ = ("address", "memory", "size")
+    __slots__ = ("address", "memory", "size", "view_type")
 
     def __init__(self, size: int) -> None:
         tensor = _allocate(size)
         self.memory: np.ndarray[Any, np.dtype[np.uint8]] = tensor.numpy()
         self.address = tensor.data_ptr()
         self.size = size
+        self.view_type = ctypes.c_char * size
 
 
 class Pool:
@@ -77,7 +87,9 @@ class Pool:
         # By size class, the last returned last, with the request count at which each came back.
         self._free: dict[int, list[tuple[Block, int]]] = {}
         self._requests = 0
-        self._lock = threading.Lock()
+        # One that its thread may take twice: a collection of garbage, which can begin wherever something is made,
+        # gives back what it finds.
+        self._lock = threading.RLock()
 
     def take(self, size: int) -> Block:
         """A block of at least `size` bytes, at most a quarter more."""
@@ -113,35 +125,58 @@ class Pool:
 POOL: Final = Pool()
 
 
-class Result:
-    """Memory for a tensor of `count` elements or fewer, which becomes one when its first dimension is known.
+class Results:
+    """Memory for tensors that are made together, in one block.
 
-    What leaves gsbench goes through here: a large tensor takes memory from the pool, and gives it back when the last
-    tensor on it is gone. It cannot be resized.
+    What leaves gsbench goes through here: unless it is small, the block is of the pool, and goes back when the last
+    tensor on it is gone. The tensors cannot be resized.
+
+    Args:
+        shapes: of each tensor, by name. The first dimension may turn out to be smaller.
+        dtypes: of those that are not float32.
+
+    Fields:
+        addresses: by name.
     """
 
-    __slots__ = ("_block", "_dtype", "_pool", "address")
+    __slots__ = ("_dtypes", "_memory", "_offsets", "_shapes", "addresses")
 
-    def __init__(self, count: int, dtype: torch.dtype = torch.float32, pool: Pool = POOL) -> None:
-        size = count * dtype.itemsize
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        dtypes: Mapping[str, torch.dtype] = _ALL_FLOATS,
+        pool: Pool = POOL,
+    ) -> None:
+        self._shapes, self._dtypes = shapes, dtypes
+        offsets, size = {}, 0
+        for name, shape in shapes.items():
+            offsets[name] = size
+            size += _aligned(math.prod(shape) * (dtypes[name].itemsize if name in dtypes else 4))
+        self._offsets = offsets
         # Small ones are left to the allocator, which keeps them itself.
-        self._block = Block(size) if size < _SMALLEST_RESULT else pool.take(size)
-        self._pool, self._dtype = pool, dtype
-        self.address = self._block.address
+        block = Block(size) if size < _SMALLEST_RESULT else pool.take(size)
+        self._memory: Any = block.memory
+        if size >= _SMALLEST_RESULT:
+            # An object for the time of this use; the arrays keep it, and torch keeps the arrays.
+            self._memory = block.view_type.from_address(block.address)
+            weakref.finalize(self._memory, pool.give_back, block).atexit = False
+        self.addresses = {name: block.address + offset for name, offset in offsets.items()}
 
-    def tensor(self, *shape: int) -> Tensor:
-        """The memory as a tensor, once."""
-        # One array, and no views of tensors: each would cost as much as the rest of this function.
-        array: np.ndarray[Any, Any] = np.ndarray(shape, _NUMPY[self._dtype], self._block.memory)
-        if self._block.size >= _SMALLEST_RESULT:
-            # torch keeps the array for as long as the memory is in use.
-            weakref.finalize(array, self._pool.give_back, self._block).atexit = False
-        return torch.from_numpy(array)
+    def tensor(self, name: str, rows: int | None = None) -> Tensor:
+        """One of the tensors, of its whole shape or of the first `rows` rows."""
+        shape, dtype = self._shapes[name], _NUMPY[self._dtypes[name]] if name in self._dtypes else _FLOAT32
+        shape = shape if rows is None else (rows, *shape[1:])
+        # An array, and no views of tensors: each would cost as much as the rest of this function.
+        return torch.from_numpy(np.ndarray(shape, dtype, self._memory, self._offsets[name]))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them, of their whole shapes."""
+        return {name: self.tensor(name) for name in self._shapes}
 
 
 def empty_result(*shape: int, dtype: torch.dtype = torch.float32, pool: Pool = POOL) -> Tensor:
-    """Like `torch.empty`, for what leaves gsbench (see `Result`)."""
-    return Result(math.prod(shape), dtype, pool).tensor(*shape)
+    """Like `torch.empty`, for what leaves gsbench (see `Results`)."""
+    return Results({"result": shape}, {"result": dtype}, pool).tensor("result")
 
 
 class Lease:
@@ -156,6 +191,15 @@ class Lease:
         block = self._pool.take(count * itemsize)
         self._blocks.append(block)
         return block.address
+
+    def rooms(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Addresses of room for so many bytes, by name: as `scratch`, in one block."""
+        offsets, size = {}, 0
+        for name, bytes_ in sizes.items():
+            offsets[name] = size
+            size += _aligned(bytes_)
+        address = self.scratch(size, itemsize=1)
+        return {name: address + offset for name, offset in offsets.items()}
 
     def close(self) -> None:
         """Give everything back."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -18,11 +18,15 @@ from torch import Tensor
 from gsbench.native import _abi
 from gsbench.native._check import pointer
 from gsbench.native._library import call
-from gsbench.native._pool import Lease, Result, empty_result
+from gsbench.native._pool import Lease, Results, empty_result
 
 #: Floats in the gradient row of a pair of a Gaussian and a tile, and in its row of statistics.
 _ROW_FLOATS: Final = 16
 _STATISTIC_FLOATS: Final = 8
+#: What the projection keeps of a Gaussian on the screen.
+_RECORD_BYTES: Final = 64
+#: Results of the projection that are not float32.
+_PROJECTED_INTEGERS: Final = {"radii": torch.int32, "camera_ids": torch.int64, "gaussian_ids": torch.int64}
 #: The upper triangle of a 6 x 6 matrix.
 FISHER_VALUES: Final = 21
 
@@ -120,7 +124,7 @@ class SlotGradients(NamedTuple):
     conics: Tensor
     features: Tensor | None
     opacities: Tensor
-    depths: Tensor | None
+    depths: Tensor | None = None
     means2d_abs: Tensor | None = None
 
 
@@ -128,16 +132,12 @@ class InputGradients(NamedTuple):
     """Gradients of `InputTensors`, in their shapes; with a leading C if the cameras are kept apart."""
 
     means: Tensor
-    quats: Tensor | None
-    scales: Tensor | None
-    covars: Tensor | None
-    opacities: Tensor
-    colors: Tensor | None
-    viewmats: Tensor | None
-
-
-def _addresses(tensors: Mapping[str, Tensor | None]) -> dict[str, int]:
-    return {name: tensor.data_ptr() for name, tensor in tensors.items() if tensor is not None}
+    quats: Tensor | None = None
+    scales: Tensor | None = None
+    covars: Tensor | None = None
+    opacities: Tensor | None = None
+    colors: Tensor | None = None
+    viewmats: Tensor | None = None
 
 
 def raster_options(inputs: InputTensors, settings: RasterSettings) -> _abi.RasterOptions:
@@ -215,27 +215,31 @@ class ImageGradients(NamedTuple):
         return fields
 
 
-#: Makes a float32 tensor of some shape, with undefined contents.
-Empty = Callable[..., Tensor]
+def slot_gradient_shapes(slots: int, channels: int, absolute: bool, depths: bool) -> dict[str, tuple[int, ...]]:
+    """What `blend_backward` finds: the shapes of the fields of `SlotGradients`."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "means2d": (slots, 2),
+        "conics": (slots, 3),
+        "features": (slots, channels),
+        "opacities": (slots,),
+    }
+    if depths:
+        shapes["depths"] = (slots,)
+    if absolute:
+        shapes["means2d_abs"] = (slots, 2)
+    return shapes
 
 
-def empty_slot_gradients(slots: int, channels: int, absolute: bool, depths: bool, empty: Empty) -> SlotGradients:
-    """Room for what `blend_backward` finds."""
-    return SlotGradients(
-        means2d=empty(slots, 2),
-        conics=empty(slots, 3),
-        features=empty(slots, channels),
-        opacities=empty(slots),
-        depths=empty(slots) if depths else None,
-        means2d_abs=empty(slots, 2) if absolute else None,
-    )
-
-
-def slot_gradient_addresses(grads: SlotGradients) -> dict[str, int]:
-    """Addresses of such room, by field of the ABI."""
-    names = {"features": "slot_colors", "opacities": "slot_opacities"}
-    found = {names.get(name, name): tensor for name, tensor in grads._asdict().items()}
-    return _addresses({f"grad_{name}": tensor for name, tensor in found.items()})
+#: The fields of `SlotGradients` and `InputGradients` in the ABI.
+SLOT_GRADIENT_FIELDS: Final = {
+    "means2d": "grad_means2d",
+    "conics": "grad_conics",
+    "features": "grad_slot_colors",
+    "opacities": "grad_slot_opacities",
+    "depths": "grad_depths",
+    "means2d_abs": "grad_means2d_abs",
+}
+INPUT_GRADIENT_FIELDS: Final = {name: f"grad_{name}" for name in InputGradients._fields}
 
 
 def slot_gradient_pointers(grads: SlotGradients, slots: int, device: str = "cpu") -> dict[str, int]:
@@ -253,26 +257,20 @@ def slot_gradient_pointers(grads: SlotGradients, slots: int, device: str = "cpu"
     return fields
 
 
-def empty_input_gradients(
-    inputs: InputTensors, *, colors: bool, shared_colors: bool, viewmats: bool, apart: int | None, empty: Empty
-) -> InputGradients:
-    """Room for what `project_backward` finds, with a leading `apart` unless it is None (colors per camera have one)."""
+def input_gradient_shapes(
+    inputs: InputTensors, *, colors: bool, shared_colors: bool, viewmats: bool, apart: int | None
+) -> dict[str, tuple[int, ...]]:
+    """What `project_backward` finds: the shapes of the fields of `InputGradients`, with a leading `apart` unless it is
+    None (colors per camera have one).
+    """
     leading = () if apart is None else (apart,)
-    shapes = {name: tensor for name, tensor in inputs._asdict().items() if tensor is not None and name != "Ks"}
-    if inputs.covars is not None:
-        shapes = {name: tensor for name, tensor in shapes.items() if name not in ("quats", "scales")}
-    rooms: dict[str, Tensor | None] = dict.fromkeys(InputGradients._fields)
-    for name, tensor in shapes.items():
-        if (name == "colors" and not colors) or (name == "viewmats" and not viewmats):
-            continue
-        alone = name == "viewmats" or (name == "colors" and not shared_colors)
-        rooms[name] = empty(*(() if alone else leading), *tensor.shape)
-    return InputGradients(**rooms)  # type: ignore[arg-type]
-
-
-def input_gradient_addresses(grads: InputGradients) -> dict[str, int]:
-    """Addresses of such room, by field of the ABI."""
-    return _addresses({f"grad_{name}": tensor for name, tensor in grads._asdict().items()})
+    form = ("quats", "scales") if inputs.covars is None else ("covars",)
+    shapes = {name: (*leading, *getattr(inputs, name).shape) for name in ("means", *form, "opacities")}
+    if colors and inputs.colors is not None:
+        shapes["colors"] = (*(leading if shared_colors else ()), *inputs.colors.shape)
+    if viewmats:
+        shapes["viewmats"] = tuple(inputs.viewmats.shape)
+    return shapes
 
 
 class RasterStages(Protocol):
@@ -307,24 +305,40 @@ class Rasterizer:
         self._settings = settings
         self._gaussians, self._cameras = int(inputs.means.shape[0]), int(inputs.viewmats.shape[0])
         self._sizes = self._get_sizes()
-        # Addresses of what outlives a stage, by field of gsb_raster_buffers, and what holds the memory.
-        self._kept: dict[str, int] = {}
+        # What outlives a stage, with the inputs that the projection saw, and what holds the memory.
+        self._kept = _abi.RasterBuffers()
+        self._seen: list[int] = []
         self._lease = Lease()
         self._scratch_floats = 0
         self._slots = 0
         self._most_visible = 0  # Gaussians of a camera, at most
         self._most_pairs = 0  # the largest pair bound of a camera
-        self._pairs = 0  # the sum of the pair bounds
 
     def _get_sizes(self) -> _abi.RasterSizes:
         sizes = _abi.RasterSizes()
         call("gsb_raster_get_sizes", ctypes.byref(self._options), ctypes.byref(sizes))
         return sizes
 
-    def _call(self, stage: str, fields: Mapping[str, int], *extra: object, scratch_floats: int | None = None) -> None:
-        """Run a stage on what is kept and on `fields`."""
-        floats = self._scratch_floats if scratch_floats is None else scratch_floats
-        buffers = _abi.RasterBuffers(scratch_floats=floats, **self._kept, **fields)
+    def _keep(self, fields: Mapping[str, int]) -> None:
+        for name, address in fields.items():
+            setattr(self._kept, name, address)
+
+    def _keep_inputs(self, inputs: InputTensors) -> None:
+        """Check the inputs, unless they are those that were checked before."""
+        addresses = [0 if tensor is None else tensor.data_ptr() for tensor in inputs]
+        if addresses != self._seen:
+            self._keep(input_pointers(inputs))
+            self._seen = addresses
+
+    def _buffers(self, *fields: Mapping[str, int]) -> _abi.RasterBuffers:
+        """What is kept, and `fields`."""
+        buffers = _abi.RasterBuffers.from_buffer_copy(self._kept)
+        for some in fields:
+            for name, value in some.items():
+                setattr(buffers, name, value)
+        return buffers
+
+    def _call(self, stage: str, buffers: _abi.RasterBuffers, *extra: object) -> None:
         call(f"gsb_raster_{stage}", ctypes.byref(self._options), ctypes.byref(buffers), *extra)
 
     def project(self, inputs: InputTensors) -> Projected:
@@ -333,108 +347,106 @@ class Rasterizer:
         Raises:
             ValueError: if an input is not finite, a quaternion is zero, or an opacity is outside [0, 1].
         """
-        c, sizes, lease, packed = self._cameras, self._sizes, self._lease, self._settings.packed
+        c, sizes, packed = self._cameras, self._sizes, self._settings.packed
         capacity = c * self._gaussians
-        chunk_ranks = torch.empty(c, sizes.chunks + 1, dtype=torch.int64)
-        entry_offsets = torch.empty(c + 1, dtype=torch.int64)
-        self._kept.update(
-            records=lease.scratch(c * sizes.records_per_camera * 16),
-            chunk_ranks=chunk_ranks.data_ptr(),
-            pair_bounds=lease.scratch(c * (sizes.chunks + 1), itemsize=8),
-            entry_offsets=entry_offsets.data_ptr(),
+        self._ranks = (ctypes.c_int64 * (c * (sizes.chunks + 1)))()
+        self._bounds = (ctypes.c_int64 * (c + 1))()
+        self._keep_inputs(inputs)
+        self._keep({"chunk_ranks": ctypes.addressof(self._ranks), "entry_offsets": ctypes.addressof(self._bounds)})
+        self._keep(
+            self._lease.rooms(
+                {
+                    "records": c * sizes.records_per_camera * _RECORD_BYTES,
+                    "pair_bounds": c * (sizes.chunks + 1) * 8,
+                }
+            )
         )
-        self._counts = chunk_ranks, entry_offsets
-        results = {
-            "means2d": Result(capacity * 2),
-            "depths": Result(capacity),
-            "conics": Result(capacity * 3),
-            "slot_opacities": Result(capacity),
-            "radii": Result(capacity * 2, torch.int32),
+        shapes: dict[str, tuple[int, ...]] = {
+            "means2d": (capacity, 2),
+            "depths": (capacity,),
+            "conics": (capacity, 3),
+            "slot_opacities": (capacity,),
+            "radii": (capacity, 2),
         }
         if inputs.colors is not None:
-            results["slot_colors"] = Result(capacity * 3)
+            shapes["slot_colors"] = (capacity, 3)
         if packed:
-            results["camera_ids"] = Result(capacity, torch.int64)
-            results["gaussian_ids"] = Result(capacity, torch.int64)
-        addresses = {name: result.address for name, result in results.items()}
-        self._call("project_forward", {**input_pointers(inputs), **addresses})
-        ranks, bounds = chunk_ranks.tolist(), entry_offsets.tolist()
-        visible = ranks[-1][-1] if ranks else 0
+            shapes["camera_ids"] = shapes["gaussian_ids"] = (capacity,)
+        results = Results(shapes, _PROJECTED_INTEGERS)
+        self._call("project_forward", self._buffers(results.addresses))
+        ranks, bounds = self._ranks, self._bounds
+        firsts, lasts = ranks[:: sizes.chunks + 1], ranks[sizes.chunks :: sizes.chunks + 1]
+        visible = lasts[-1] if c else 0
         self._slots = s = visible if packed else capacity
-        self._most_visible = max((rank[-1] - rank[0] for rank in ranks), default=0)
+        self._most_visible = max((last - first for first, last in zip(firsts, lasts, strict=True)), default=0)
         self._most_pairs = max((b - a for a, b in itertools.pairwise(bounds)), default=0)
-        self._pairs = bounds[-1]
         return Projected(
-            means2d=results["means2d"].tensor(s, 2),
-            depths=results["depths"].tensor(s),
-            conics=results["conics"].tensor(s, 3),
-            colors=results["slot_colors"].tensor(s, 3) if inputs.colors is not None else None,
-            opacities=results["slot_opacities"].tensor(s),
-            radii=results["radii"].tensor(s, 2),
-            camera_ids=results["camera_ids"].tensor(s) if packed else None,
-            gaussian_ids=results["gaussian_ids"].tensor(s) if packed else None,
+            means2d=results.tensor("means2d", s),
+            depths=results.tensor("depths", s),
+            conics=results.tensor("conics", s),
+            colors=results.tensor("slot_colors", s) if inputs.colors is not None else None,
+            opacities=results.tensor("slot_opacities", s),
+            radii=results.tensor("radii", s),
+            camera_ids=results.tensor("camera_ids", s) if packed else None,
+            gaussian_ids=results.tensor("gaussian_ids", s) if packed else None,
         )
-
-    def _bin(self) -> None:
-        c, sizes, lease = self._cameras, self._sizes, self._lease
-        self._kept.update(
-            pair_ranges=lease.scratch(c * sizes.records_per_camera * 2),
-            tile_starts=lease.scratch(c * (sizes.tiles + 1), itemsize=8),
-            tile_entries=lease.scratch(self._pairs * 2),
-        )
-        with Lease() as scratch:
-            fields = {
-                "tile_ids": scratch.scratch(self._most_pairs + sizes.tile_id_padding),
-                "sort_items": scratch.scratch(2 * self._most_visible, itemsize=8),
-                "counters": scratch.scratch(sizes.counters),
-            }
-            self._call("bin", fields)
 
     def _canvas_pointers(self, canvas: Canvas) -> dict[str, int]:
         return canvas_pointers(canvas, self._slots, self._cameras, self._options.channels or 3, self._settings)
 
     def blend(self, canvas: Canvas, *, statistics: bool = False, surface: bool = False) -> Blended:
         """Draw. `surface` asks for distortion and median_slots."""
-        c, width, height, s = self._cameras, self._settings.width, self._settings.height, self._slots
+        c, width, height = self._cameras, self._settings.width, self._settings.height
         if canvas.features is not None:
             self._options.channels = int(canvas.features.shape[1])
             self._sizes = self._get_sizes()
-        self._bin()
-        self._kept.update(
-            hit_masks=self._lease.scratch(self._pairs, self._sizes.block_mask_bytes),
-            tile_hits=self._lease.scratch(c * self._sizes.tiles, itemsize=8),
+        sizes, pairs = self._sizes, self._bounds[c]
+        self._keep(
+            self._lease.rooms(
+                {
+                    "pair_ranges": c * sizes.records_per_camera * 8,
+                    "tile_starts": c * (sizes.tiles + 1) * 8,
+                    "tile_entries": pairs * 8,
+                    "hit_masks": pairs * sizes.block_mask_bytes,
+                    "tile_hits": c * sizes.tiles * 8,
+                }
+            )
         )
-        outputs: dict[str, Tensor] = {
+        scratch = {
+            "tile_ids": (self._most_pairs + sizes.tile_id_padding) * 4,
+            "sort_items": 2 * self._most_visible * 8,
+            "counters": sizes.counters * 4,
+            "thread_scratch": self._settings.threads * sizes.forward_scratch_floats * 4,
+        }
+        outputs = {
             "image": empty_result(c, height, width, self._options.channels or 3),
             "alpha": empty_result(c, height, width, 1),
         }
         if surface:
             outputs["distortion"] = empty_result(c, height, width, 1)
             outputs["median_slots"] = empty_result(c, height, width, dtype=torch.int64)
+        found: dict[str, Tensor] = {}
         if statistics:
-            outputs.update({name: empty_result(s, dtype=dtype) for name, dtype in STATISTICS.items()})
+            found = Results(dict.fromkeys(STATISTICS, (self._slots,)), STATISTICS).tensors()
+            scratch["statistic_rows"] = self._most_pairs * _STATISTIC_FLOATS * 4
         scratch_floats = ctypes.c_int64()
         with Lease() as lease:
-            per_thread = self._sizes.forward_scratch_floats
-            fields = {**self._canvas_pointers(canvas), **_addresses(outputs)}
-            fields["thread_scratch"] = lease.scratch(self._settings.threads * per_thread)
-            if statistics:
-                fields["statistic_rows"] = lease.scratch(self._most_pairs * _STATISTIC_FLOATS)
-            self._call("blend_forward", fields, ctypes.byref(scratch_floats), scratch_floats=per_thread)
+            buffers = self._buffers(
+                self._canvas_pointers(canvas),
+                lease.rooms(scratch),
+                {name: tensor.data_ptr() for name, tensor in (outputs | found).items()},
+                {"scratch_floats": sizes.forward_scratch_floats},
+            )
+            self._call("blend_forward", buffers, ctypes.byref(scratch_floats))
         self._scratch_floats = scratch_floats.value
         return Blended(
-            outputs["image"],
-            outputs["alpha"],
-            outputs.get("distortion"),
-            outputs.get("median_slots"),
-            {name: outputs[name] for name in STATISTICS if name in outputs},
+            outputs["image"], outputs["alpha"], outputs.get("distortion"), outputs.get("median_slots"), found
         )
 
     def _backward_scratch(self, lease: Lease) -> dict[str, int]:
-        return {
-            "gradient_rows": lease.scratch(self._most_pairs * _ROW_FLOATS),
-            "thread_scratch": lease.scratch(self._settings.threads * self._scratch_floats),
-        }
+        threads, floats = self._settings.threads, self._scratch_floats
+        rooms = lease.rooms({"gradient_rows": self._most_pairs * _ROW_FLOATS * 4, "thread_scratch": threads * floats * 4})
+        return rooms | {"scratch_floats": floats}
 
     def blend_backward(
         self,
@@ -450,12 +462,16 @@ class Rasterizer:
         """
         channels = self._options.channels or 3
         outer = ImageGradients(grad_image, grad_alpha, grad_distortion)
-        grads = empty_slot_gradients(self._slots, channels, absolute, grad_distortion is not None, empty_result)
-        fields = self._canvas_pointers(canvas) | outer.pointers(self._cameras, channels, self._settings)
+        grads = Results(slot_gradient_shapes(self._slots, channels, absolute, grad_distortion is not None))
         with Lease() as lease:
-            rooms = slot_gradient_addresses(grads) | self._backward_scratch(lease)
-            self._call("blend_backward", {**fields, **rooms})
-        return grads
+            buffers = self._buffers(
+                self._canvas_pointers(canvas),
+                outer.pointers(self._cameras, channels, self._settings),
+                {SLOT_GRADIENT_FIELDS[name]: address for name, address in grads.addresses.items()},
+                self._backward_scratch(lease),
+            )
+            self._call("blend_backward", buffers)
+        return SlotGradients(**grads.tensors())
 
     def project_backward(
         self, inputs: InputTensors, slots: SlotGradients, *, viewmats: bool = False, separate_cameras: bool = False
@@ -463,22 +479,26 @@ class Rasterizer:
         """Gradients of the inputs; of viewmats only if asked for. `slots.features` are those of the projection's
         colors [S, 3], or None.
         """
-        grads = empty_input_gradients(
-            inputs,
-            colors=slots.features is not None,
-            shared_colors=not self._options.colors_per_camera,
-            viewmats=viewmats,
-            apart=self._cameras if separate_cameras else None,
-            empty=empty_result,
+        grads = Results(
+            input_gradient_shapes(
+                inputs,
+                colors=slots.features is not None,
+                shared_colors=not self._options.colors_per_camera,
+                viewmats=viewmats,
+                apart=self._cameras if separate_cameras else None,
+            )
         )
-        fields = {**input_pointers(inputs), **input_gradient_addresses(grads)}
-        fields |= slot_gradient_pointers(slots, self._slots)
+        self._keep_inputs(inputs)
         self._options.separate_cameras = int(separate_cameras)
         with Lease() as lease:
+            buffers = self._buffers(
+                slot_gradient_pointers(slots, self._slots),
+                {INPUT_GRADIENT_FIELDS[name]: address for name, address in grads.addresses.items()},
+            )
             if viewmats:
-                fields["camera_rows"] = lease.scratch(self._cameras * self._sizes.chunks * 12)
-            self._call("project_backward", fields)
-        return grads
+                buffers.camera_rows = lease.scratch(self._cameras * self._sizes.chunks * 12)
+            self._call("project_backward", buffers)
+        return InputGradients(**grads.tensors())
 
     def normals(self, inputs: InputTensors) -> Tensor:
         """Unit vectors [S, 3] in the world along the smallest scale (of equal ones the first), turned towards the
@@ -488,15 +508,16 @@ class Rasterizer:
             ValueError: if the inputs have covars.
         """
         result = empty_result(self._slots, 3)
-        self._call("normals_forward", input_pointers(inputs), ctypes.c_void_p(result.data_ptr()))
+        self._keep_inputs(inputs)
+        self._call("normals_forward", self._buffers(), ctypes.c_void_p(result.data_ptr()))
         return result
 
     def normals_backward(self, inputs: InputTensors, grad_normals: Tensor) -> Tensor:
         """The gradient of quats [N, 4] from that of `normals` [S, 3]."""
         result = empty_result(self._gaussians, 4)
         grad = pointer("gradient of normals", grad_normals, torch.float32, (self._slots, 3))
-        fields = {**input_pointers(inputs), "grad_quats": result.data_ptr()}
-        self._call("normals_backward", fields, ctypes.c_void_p(grad))
+        self._keep_inputs(inputs)
+        self._call("normals_backward", self._buffers({"grad_quats": result.data_ptr()}), ctypes.c_void_p(grad))
         return result
 
     def fisher(self, inputs: InputTensors, canvas: Canvas) -> Tensor:
@@ -507,9 +528,12 @@ class Rasterizer:
             ValueError: if the inputs have covars.
         """
         result = empty_result(self._slots, FISHER_VALUES)
-        fields = {**input_pointers(inputs), **self._canvas_pointers(canvas), **_addresses({"fisher": result})}
+        self._keep_inputs(inputs)
         with Lease() as lease:
-            self._call("fisher", {**fields, **self._backward_scratch(lease)})
+            buffers = self._buffers(
+                self._canvas_pointers(canvas), self._backward_scratch(lease), {"fisher": result.data_ptr()}
+            )
+            self._call("fisher", buffers)
         return result
 
 

@@ -46,6 +46,15 @@ class RenderOutput:
     meta: dict[str, Any]
 
 
+def _fits(shape: Sequence[int], expected: Sequence[int | str]) -> bool:
+    if len(shape) != len(expected):
+        return False
+    for got, want in zip(shape, expected, strict=True):
+        if got != want and not isinstance(want, str):
+            return False
+    return True
+
+
 def _checked(
     name: str, tensor: Tensor, shape: Sequence[int | str], device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Tensor:
@@ -54,10 +63,7 @@ def _checked(
         raise ValueError(f"{name}: expected a tensor, got {type(tensor).__name__}")
     if tensor.layout != torch.strided:
         raise ValueError(f"{name}: expected a dense tensor, got {tensor.layout}")
-    fits = tensor.ndim == len(shape) and all(
-        isinstance(want, str) or want == got for want, got in zip(shape, tensor.shape, strict=True)
-    )
-    if not fits:
+    if not _fits(tensor.shape, shape):
         expected = ", ".join(str(s) for s in shape)
         raise ValueError(f"{name}: expected shape [{expected}], got {list(tensor.shape)}")
     if tensor.dtype != dtype:
@@ -110,7 +116,8 @@ def _checked_shape(
     return _checked("quats", quats, (n, 4), device), _checked("scales", scales, (n, 3), device), None
 
 
-def _checked_outputs(outputs: Sequence[str], covars: Tensor | None, render_mode: str) -> frozenset[str]:
+def _checked_outputs(outputs: Sequence[str], covars: Tensor | None, render_mode: str) -> tuple[str, ...]:
+    """The outputs, sorted and each once."""
     if isinstance(outputs, str) or not isinstance(outputs, Collection):
         raise ValueError(f"outputs: expected names in a tuple or list, got {outputs!r}")
     for name in outputs:
@@ -121,7 +128,7 @@ def _checked_outputs(outputs: Sequence[str], covars: Tensor | None, render_mode:
     for name in ("fisher", "sensitivity"):
         if name in outputs and not render_mode.startswith("RGB"):
             raise ValueError(f"outputs: {name!r} is of colors, and render_mode={render_mode!r} draws none")
-    return frozenset(outputs)
+    return tuple(sorted(set(outputs)))
 
 
 def render_cameras(
@@ -173,25 +180,20 @@ def render_cameras(
         covars=covars,
         sh_degree=gaussians.sh_degree if draws_colors else None,
     )
-    outputs = tuple(sorted(_checked_outputs(options.outputs, covars, options.render_mode)))
-    inputs = RasterInputs(
-        gaussians=checked,
-        viewmats=viewmats,
-        Ks=_checked("Ks", Ks, (c, 3, 3), device),
-        width=width,
-        height=height,
-        options=replace(
-            options,
-            background=background,
-            mask=mask,
-            outputs=outputs,
-            near=_number("near_plane", options.near),
-            far=_number("far_plane", options.far),
-            eps2d=_number("eps2d", options.eps2d),
-            radius_clip=_number("radius_clip", options.radius_clip),
-            packed=bool(options.packed),
-        ),
-    )
+    outputs = _checked_outputs(options.outputs, covars, options.render_mode)
+    as_checked = {
+        "background": background,
+        "mask": mask,
+        "outputs": outputs,
+        "near": _number("near_plane", options.near),
+        "far": _number("far_plane", options.far),
+        "eps2d": _number("eps2d", options.eps2d),
+        "radius_clip": _number("radius_clip", options.radius_clip),
+        "packed": bool(options.packed),
+    }
+    if any(getattr(options, name) is not value for name, value in as_checked.items()):
+        options = replace(options, **as_checked)
+    inputs = RasterInputs(checked, viewmats, _checked("Ks", Ks, (c, 3, 3), device), width, height, options)
     image, alpha, meta = get_backend(options.backend, device).rasterize(inputs)
     meta.update(width=width, height=height, n_cameras=c)
     return image, alpha, meta

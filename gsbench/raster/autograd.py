@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import once_differentiable as refuse_second_order
 
 from gsbench.native._pool import empty_result
 from gsbench.native.raster import Canvas, InputTensors, RasterStages, SlotGradients
+
+
+_Backward = Callable[..., Any]
+
+
+def once_differentiable(backward: _Backward) -> _Backward:
+    """torch's decorator, where it has something to do: while a graph of the backward pass is made (`create_graph`)."""
+    careful = refuse_second_order(backward)
+
+    def chosen(ctx: Any, *grads: Tensor | None) -> Any:
+        return (careful if torch.is_grad_enabled() else backward)(ctx, *grads)
+
+    return chosen
 
 
 def _dense(gradient: Tensor | None, like: Tensor, *columns: int) -> Tensor:

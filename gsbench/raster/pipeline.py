@@ -24,7 +24,7 @@ from gsbench.native.raster import (
 from gsbench.raster.autograd import Blend, BlendCall, GatherRows, JoinColumns, Normals, Project, SplitChannels
 from gsbench.raster.backend import RasterInputs
 from gsbench.raster.normals import facing_normals, thinnest_axes
-from gsbench.raster.types import RenderMode
+from gsbench.raster.types import PIXEL_OUTPUTS, RenderMode
 
 #: Alphas below this count as this where a depth is divided by them, as in gsplat.
 _MIN_ALPHA: Final = 1e-10
@@ -238,15 +238,17 @@ def rasterize(
     if "grad_abs" in asked:
         assert blend.grad_abs is not None
         meta["grad_abs"] = shaped(blend.grad_abs)
-    with torch.no_grad():
-        detached = None if features is None else features.detach()
-        canvas = Canvas(detached, None if backgrounds is None else backgrounds.detach(), blend.masks)
-        slots = _Slots(inputs, projected)
-        if "sensitivity" in asked:
-            rows = _sensitivity(inputs, channels, rasterizer, tensors, canvas, slots)
-            meta["sensitivity"] = {name: shaped(values) for name, values in rows.items()}
-        if "fisher" in asked:
-            meta["fisher"] = shaped(_fisher(channels, rasterizer, tensors, canvas))
+    if not asked.isdisjoint({"sensitivity", "fisher"}):
+        with torch.no_grad():
+            detached = None if features is None else features.detach()
+            canvas = Canvas(detached, None if backgrounds is None else backgrounds.detach(), blend.masks)
+            if "sensitivity" in asked:
+                rows = _sensitivity(inputs, channels, rasterizer, tensors, canvas, _Slots(inputs, projected))
+                meta["sensitivity"] = {name: shaped(values) for name, values in rows.items()}
+            if "fisher" in asked:
+                meta["fisher"] = shaped(_fisher(channels, rasterizer, tensors, canvas))
+    if options.render_mode == "RGB" and asked.isdisjoint(PIXEL_OUTPUTS):
+        return image, alpha, meta
     parts = _Parts.of(channels, image)
     meta.update(_pixel_outputs(asked, parts, alpha, distortion, depths.view(-1), blend.median_slots))
     return _drawn(options.render_mode, parts, alpha), alpha, meta

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gsbench.native._pool import Lease, Pool, Result, _size_class, empty_result
+from gsbench.native._pool import Lease, Pool, Results, _size_class, empty_result
 
 
 def test_buffers_come_back() -> None:
@@ -62,13 +62,45 @@ def test_empty_requests() -> None:
     assert empty_result(0, 16).shape == (0, 16)
 
 
-def test_a_result_takes_its_shape_when_it_is_filled() -> None:
+def test_results_take_their_shapes_when_they_are_filled() -> None:
     for capacity, rows in ((100_000, 3), (100_000, 100_000), (4, 2)):
-        result = Result(capacity * 2, torch.int64, Pool())
-        tensor = result.tensor(rows, 2)
-        assert tensor.shape == (rows, 2)
-        assert tensor.dtype == torch.int64
-        assert tensor.data_ptr() == result.address
+        results = Results({"a": (capacity, 3), "b": (capacity,)}, {"a": torch.int64}, Pool())
+        a, b = results.tensor("a", rows), results.tensor("b", rows)
+        assert (a.shape, a.dtype) == ((rows, 3), torch.int64)
+        assert (b.shape, b.dtype) == ((rows,), torch.float32)
+        assert {"a": a.data_ptr(), "b": b.data_ptr()} == results.addresses
+        assert b.data_ptr() - a.data_ptr() >= 24 * capacity
+        assert results.addresses["b"] % 64 == 0
+
+
+def test_results_share_a_block_until_the_last_is_gone() -> None:
+    pool = Pool()
+    tensors = Results({"a": (100_000,), "b": (7, 5)}, pool=pool).tensors()
+    first, second = tensors.pop("a"), tensors.pop("b")
+    address = first.data_ptr()
+    second.fill_(3.0)
+    del first
+    assert Results({"a": (100_000,), "b": (7, 5)}, pool=pool).addresses["a"] != address  # the second is still there
+    assert second.sum() == 105
+    del second
+    assert Results({"a": (100_000,), "b": (7, 5)}, pool=pool).addresses["a"] == address
+
+
+def test_memory_comes_back_while_garbage_is_collected_in_the_pool() -> None:
+    pool = Pool()
+    with pool._lock:  # whatever the pool makes can begin a collection, on the same thread
+        tensor = empty_result(400_000, pool=pool)
+        del tensor
+    assert sum(map(len, pool._free.values())) == 1
+
+
+def test_rooms_of_a_lease_are_apart() -> None:
+    pool = Pool()
+    with Lease(pool) as lease:
+        rooms = lease.rooms({"a": 1, "b": 100_000, "c": 0, "d": 64})
+        assert all(address % 64 == 0 for address in rooms.values())
+        assert (rooms["b"] - rooms["a"], rooms["c"] - rooms["b"], rooms["d"] - rooms["c"]) == (64, 100_032, 0)
+    assert sum(map(len, pool._free.values())) == 1
 
 
 def test_a_result_gives_its_memory_back_with_its_last_tensor() -> None:

@@ -14,6 +14,8 @@ from gsbench.native.cuda import _abi
 from gsbench.native.cuda._library import CudaLibrary, cuda_library
 from gsbench.native.raster import (
     FISHER_VALUES,
+    INPUT_GRADIENT_FIELDS,
+    SLOT_GRADIENT_FIELDS,
     STATISTICS,
     Blended,
     Canvas,
@@ -24,13 +26,11 @@ from gsbench.native.raster import (
     RasterSettings,
     SlotGradients,
     canvas_pointers,
-    empty_input_gradients,
-    empty_slot_gradients,
-    input_gradient_addresses,
+    input_gradient_shapes,
     input_pointers,
     raster_options,
-    slot_gradient_addresses,
     slot_gradient_pointers,
+    slot_gradient_shapes,
 )
 
 #: Floats of a camera, of a row of sums, and of a row of statistics.
@@ -256,14 +256,16 @@ class CudaRasterizer:
         outer = ImageGradients(grad_image, grad_alpha, grad_distortion)
         fields = outer.pointers(self._cameras, channels, self._settings, self._place)
         fields |= self._canvas_pointers(canvas)
-        grads = empty_slot_gradients(self._slots, channels, absolute, with_distortion, self._empty)
+        shapes = slot_gradient_shapes(self._slots, channels, absolute, with_distortion)
+        grads = {name: self._empty(*shape) for name, shape in shapes.items()}
         floats, options = ctypes.c_int32(), ctypes.byref(self._options)
         self._library.call(
             "gsb_cuda_raster_row_floats", options, int(absolute), int(with_distortion), ctypes.byref(floats)
         )
         scratch, sizes = self._rows(floats.value)
-        self._call("blend_backward", scratch, {**fields, **slot_gradient_addresses(grads), **sizes})
-        return grads
+        rooms = {SLOT_GRADIENT_FIELDS[name]: tensor for name, tensor in grads.items()}
+        self._call("blend_backward", {**scratch, **rooms}, {**fields, **sizes})
+        return SlotGradients(**grads)
 
     def project_backward(
         self, inputs: InputTensors, slots: SlotGradients, *, viewmats: bool = False, separate_cameras: bool = False
@@ -273,21 +275,17 @@ class CudaRasterizer:
         """
         separate = self._cameras if separate_cameras else None
         per_camera, with_colors = bool(self._options.colors_per_camera), slots.features is not None
-        grads = empty_input_gradients(
-            inputs,
-            colors=with_colors,
-            shared_colors=not per_camera,
-            viewmats=viewmats,
-            apart=separate,
-            empty=self._empty,
+        shapes = input_gradient_shapes(
+            inputs, colors=with_colors, shared_colors=not per_camera, viewmats=viewmats, apart=separate
         )
-        scratch: dict[str, Tensor] = {}
+        grads = {name: self._empty(*shape) for name, shape in shapes.items()}
+        scratch = {INPUT_GRADIENT_FIELDS[name]: tensor for name, tensor in grads.items()}
         if viewmats:
             scratch["camera_rows"] = self._empty(self._cameras, -(-self._gaussians // _CAMERA_CHUNK), 12)
         fields = slot_gradient_pointers(slots, self._slots, self._place)
         self._options.separate_cameras = int(separate_cameras)
-        self._call("project_backward", scratch, {**self._inputs(inputs), **fields, **input_gradient_addresses(grads)})
-        return grads
+        self._call("project_backward", scratch, {**self._inputs(inputs), **fields})
+        return InputGradients(**grads)
 
     def fisher(self, inputs: InputTensors, canvas: Canvas) -> Tensor:
         """Fisher information of position and scale, float32 [S, 21], as `Rasterizer.fisher`.
