@@ -11,8 +11,8 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
-import weakref
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -67,17 +67,15 @@ class Block:
     Fields:
         memory: uint8 [size], which owns it.
         address, size: where it is, in bytes.
-        view_type: of ctypes, for a view of it all.
     """
 
-    __slots__ = ("address", "memory", "size", "view_type")
+    __slots__ = ("address", "memory", "size")
 
     def __init__(self, size: int) -> None:
         tensor = _allocate(size)
         self.memory: np.ndarray[Any, np.dtype[np.uint8]] = tensor.numpy()
         self.address = tensor.data_ptr()
         self.size = size
-        self.view_type = ctypes.c_char * size
 
 
 class Pool:
@@ -125,6 +123,16 @@ class Pool:
 POOL: Final = Pool()
 
 
+def _end_use(use: Any) -> None:
+    use.pool.give_back(use.block)
+
+
+@cache
+def _use_type(size: int) -> Any:
+    """The type of views of blocks of `size` bytes, which give back their `block` to their `pool` in the end."""
+    return type("Use", (ctypes.c_char * size,), {"__del__": _end_use})
+
+
 class Results:
     """Memory for tensors that are made together, in one block.
 
@@ -158,8 +166,8 @@ class Results:
         self._memory: Any = block.memory
         if size >= _SMALLEST_RESULT:
             # An object for the time of this use; the arrays keep it, and torch keeps the arrays.
-            self._memory = block.view_type.from_address(block.address)
-            weakref.finalize(self._memory, pool.give_back, block).atexit = False
+            self._memory = _use_type(block.size).from_address(block.address)
+            self._memory.block, self._memory.pool = block, pool
         self.addresses = {name: block.address + offset for name, offset in offsets.items()}
 
     def tensor(self, name: str, rows: int | None = None) -> Tensor:

@@ -7,7 +7,6 @@ what passes between them; inputs and results belong to the caller.
 from __future__ import annotations
 
 import ctypes
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
@@ -374,12 +373,13 @@ class Rasterizer:
             shapes["camera_ids"] = shapes["gaussian_ids"] = (capacity,)
         results = Results(shapes, _PROJECTED_INTEGERS)
         self._call("project_forward", self._buffers(results.addresses))
-        ranks, bounds = self._ranks, self._bounds
-        firsts, lasts = ranks[:: sizes.chunks + 1], ranks[sizes.chunks :: sizes.chunks + 1]
-        visible = lasts[-1] if c else 0
+        bounds, visible = self._bounds, 0
+        self._most_visible = self._most_pairs = 0
+        for camera in range(c):
+            before, visible = visible, self._ranks[camera * (sizes.chunks + 1) + sizes.chunks]
+            self._most_visible = max(self._most_visible, visible - before)
+            self._most_pairs = max(self._most_pairs, bounds[camera + 1] - bounds[camera])
         self._slots = s = visible if packed else capacity
-        self._most_visible = max((last - first for first, last in zip(firsts, lasts, strict=True)), default=0)
-        self._most_pairs = max((b - a for a, b in itertools.pairwise(bounds)), default=0)
         return Projected(
             means2d=results.tensor("means2d", s),
             depths=results.tensor("depths", s),
@@ -445,7 +445,9 @@ class Rasterizer:
 
     def _backward_scratch(self, lease: Lease) -> dict[str, int]:
         threads, floats = self._settings.threads, self._scratch_floats
-        rooms = lease.rooms({"gradient_rows": self._most_pairs * _ROW_FLOATS * 4, "thread_scratch": threads * floats * 4})
+        rooms = lease.rooms(
+            {"gradient_rows": self._most_pairs * _ROW_FLOATS * 4, "thread_scratch": threads * floats * 4}
+        )
         return rooms | {"scratch_floats": floats}
 
     def blend_backward(

@@ -46,15 +46,6 @@ class RenderOutput:
     meta: dict[str, Any]
 
 
-def _fits(shape: Sequence[int], expected: Sequence[int | str]) -> bool:
-    if len(shape) != len(expected):
-        return False
-    for got, want in zip(shape, expected, strict=True):
-        if got != want and not isinstance(want, str):
-            return False
-    return True
-
-
 def _checked(
     name: str, tensor: Tensor, shape: Sequence[int | str], device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Tensor:
@@ -63,7 +54,10 @@ def _checked(
         raise ValueError(f"{name}: expected a tensor, got {type(tensor).__name__}")
     if tensor.layout != torch.strided:
         raise ValueError(f"{name}: expected a dense tensor, got {tensor.layout}")
-    if not _fits(tensor.shape, shape):
+    fits = tensor.ndim == len(shape) and all(
+        isinstance(want, str) or want == got for want, got in zip(shape, tensor.shape, strict=True)
+    )
+    if not fits:
         expected = ", ".join(str(s) for s in shape)
         raise ValueError(f"{name}: expected shape [{expected}], got {list(tensor.shape)}")
     if tensor.dtype != dtype:
@@ -81,6 +75,8 @@ def _whole(name: str, value: object) -> int:
 
 
 def _number(name: str, value: object) -> float:
+    if type(value) is float:
+        return value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ValueError(f"{name}: expected a number, got {value!r}")
     return float(value)
@@ -118,6 +114,8 @@ def _checked_shape(
 
 def _checked_outputs(outputs: Sequence[str], covars: Tensor | None, render_mode: str) -> tuple[str, ...]:
     """The outputs, sorted and each once."""
+    if outputs == ():
+        return ()
     if isinstance(outputs, str) or not isinstance(outputs, Collection):
         raise ValueError(f"outputs: expected names in a tuple or list, got {outputs!r}")
     for name in outputs:
@@ -181,7 +179,7 @@ def render_cameras(
         sh_degree=gaussians.sh_degree if draws_colors else None,
     )
     outputs = _checked_outputs(options.outputs, covars, options.render_mode)
-    as_checked = {
+    as_checked: dict[str, Any] = {
         "background": background,
         "mask": mask,
         "outputs": outputs,

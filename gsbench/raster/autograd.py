@@ -13,12 +13,11 @@ from torch.autograd.function import once_differentiable as refuse_second_order
 from gsbench.native._pool import empty_result
 from gsbench.native.raster import Canvas, InputTensors, RasterStages, SlotGradients
 
-
 _Backward = Callable[..., Any]
 
 
 def once_differentiable(backward: _Backward) -> _Backward:
-    """torch's decorator, where it has something to do: while a graph of the backward pass is made (`create_graph`)."""
+    """The decorator of torch, where it has something to do: with `create_graph`."""
     careful = refuse_second_order(backward)
 
     def chosen(ctx: Any, *grads: Tensor | None) -> Any:
@@ -39,28 +38,30 @@ def _empty(like: Tensor, shape: Sequence[int]) -> Tensor:
 
 class Project(torch.autograd.Function):
     """From Gaussians (the fields of `InputTensors`) to their images on the screen: means2d, depths, conics, colors,
-    opacities; then radii, camera_ids and gaussian_ids, which are not differentiable.
+    opacities. The other fields of `Projected`, which have no gradient, go into the list `found`.
     """
 
     @staticmethod
-    def forward(ctx: Any, rasterizer: RasterStages, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    def forward(
+        ctx: Any, rasterizer: RasterStages, found: list[Tensor | None], *tensors: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         """Project."""
         projected = rasterizer.project(InputTensors(*tensors))  # type: ignore[arg-type]
         ctx.rasterizer = rasterizer
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*[t for t in projected[5:] if t is not None])
-        return tuple(projected)
+        found.extend(projected[5:])
+        return projected[:5]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         """Gradients of the inputs; none for Ks."""
         inputs = InputTensors(*ctx.saved_tensors)
-        means2d, depths, conics, colors, opacities = grads[:5]
-        present = [g for g in grads[:5] if g is not None]
+        means2d, depths, conics, colors, opacities = grads
+        present = [g for g in grads if g is not None]
         if not present:
-            return (None,) * (1 + len(inputs))
+            return (None,) * (2 + len(inputs))
         result = ctx.rasterizer.project_backward(
             inputs,
             SlotGradients(
@@ -70,9 +71,9 @@ class Project(torch.autograd.Function):
                 _dense(opacities, present[0]),
                 None if depths is None else depths.contiguous(),
             ),
-            viewmats=ctx.needs_input_grad[1 + InputTensors._fields.index("viewmats")],
+            viewmats=ctx.needs_input_grad[2 + InputTensors._fields.index("viewmats")],
         )
-        return (None, *result, None)
+        return (None, None, *result, None)
 
 
 @dataclass

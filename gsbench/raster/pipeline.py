@@ -196,7 +196,9 @@ def rasterize(
         inputs.Ks,
     )
     rasterizer = make_rasterizer(tensors, _settings(inputs))
-    projected = Projected(*Project.apply(rasterizer, *tensors))  # type: ignore[no-untyped-call]
+    undifferentiable: list[Any] = []
+    differentiable = Project.apply(rasterizer, undifferentiable, *tensors)  # type: ignore[no-untyped-call]
+    projected = Projected(*differentiable, *undifferentiable)
     features = _features(inputs, channels, projected, rasterizer, tensors)
     backgrounds = _backgrounds(inputs, channels)
 
