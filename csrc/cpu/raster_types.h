@@ -76,7 +76,7 @@ constexpr int kSortBits = 11, kSortDigits = 1 << kSortBits, kSortPasses = 3;
 // Numbers that a thread needs to bin; what they are is ThreadCounters' to say.
 GSB_HD int64_t counters_per_thread(const RasterOptions& o) {
   const int64_t buckets = o.tiles() > kSortDigits ? o.tiles() : kSortDigits;
-  return (o.tiles() + 1) + kSortPasses * (kSortDigits + 1) + 2 * buckets;
+  return (o.tiles() + 1) + kSortPasses * (kSortDigits + 1) + 2 * buckets + (kSortPasses + 1);
 }
 
 }  // namespace gsb
