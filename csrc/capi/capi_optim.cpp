@@ -1,4 +1,6 @@
 // The C ABI of the optimizer.
+#include <vector>
+
 #include "capi/adam_step.h"
 #include "capi/gsbench.h"
 #include "capi/status.h"
@@ -6,18 +8,28 @@
 
 extern "C" {
 
-int32_t gsb_adam_step(float* parameter, const float* gradient, float* mean, float* square, int64_t count, double lr,
-                      double beta1, double beta2, double epsilon, double step, int32_t threads) {
-  gsb::AdamStep task = {};
-  task.parameter = parameter;
-  task.gradient = gradient;
-  task.mean = mean;
-  task.square = square;
-  task.count = count;
-  if (const int status = gsb::prepare_adam(task, lr, beta1, beta2, epsilon, step)) return status;
+int32_t gsb_adam_steps(const gsb_adam_update* updates, int64_t count, int32_t threads) {
+  if (count < 0) return gsb::fail(GSB_INVALID_ARGUMENT, "count: expected 0 or more, got %lld", (long long)count);
   if (threads < 1) return gsb::fail(GSB_INVALID_ARGUMENT, "threads: expected at least 1, got %d", threads);
-  task.threads = threads;
-  gsb::kernels().adam_step(task);
+  std::vector<gsb::AdamStep> steps(size_t(count), gsb::AdamStep{});
+  for (int64_t k = 0; k < count; ++k) {
+    const gsb_adam_update& update = updates[k];
+    if (update.struct_size != sizeof(gsb_adam_update)) {
+      return gsb::fail(GSB_INTERNAL, "gsb_adam_update: expected %zu bytes, got %u", sizeof(gsb_adam_update),
+                       update.struct_size);
+    }
+    gsb::AdamStep& step = steps[size_t(k)];
+    step.parameter = update.parameter;
+    step.gradient = update.gradient;
+    step.mean = update.mean;
+    step.square = update.square;
+    step.count = update.count;
+    if (const int status =
+            gsb::prepare_adam(step, update.lr, update.beta1, update.beta2, update.epsilon, update.step)) {
+      return status;
+    }
+  }
+  gsb::kernels().adam_steps(steps.data(), count, threads);
   return GSB_OK;
 }
 

@@ -195,9 +195,23 @@ GSB_API int32_t gsb_image_errors_run(const float* render, const uint8_t* truth, 
 
 /* ---- Optimizer (capi_optim.cpp) ---- */
 
-/* One step of Adam, number `step` (from 1), in place: float [count] arrays that do not overlap. */
-GSB_API int32_t gsb_adam_step(float* parameter, const float* gradient, float* mean, float* square, int64_t count,
-                              double lr, double beta1, double beta2, double epsilon, double step, int32_t threads);
+/* A step of Adam over float [count] arrays that do not overlap, of which it is number `step` (from 1). */
+typedef struct gsb_adam_update {
+  uint32_t struct_size;
+  float* parameter;
+  const float* gradient;
+  float* mean;   /* running mean of the gradient */
+  float* square; /* running mean of its square */
+  int64_t count;
+  double lr;
+  double beta1;
+  double beta2;
+  double epsilon;
+  double step;
+} gsb_adam_update;
+
+/* Steps of Adam in place, of one or more tensors. */
+GSB_API int32_t gsb_adam_steps(const gsb_adam_update* updates, int64_t count, int32_t threads);
 
 /* ---- Hash grid (capi_hashgrid.cpp) ----
  * Levels of vectors of 4 floats, in one table [rows, 4], interpolated at integer points [count, 3] that are clamped to

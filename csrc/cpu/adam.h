@@ -1,4 +1,4 @@
-// One step of Adam over one tensor.
+// One step of Adam over tensors.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,6 @@ struct AdamStep {
   float step_size;        // lr / (1 - beta1^step)
   float root_scale;       // 1 / sqrt(1 - beta2^step)
   float epsilon;
-  int threads;
 };
 
 }  // namespace gsb

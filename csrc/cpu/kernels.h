@@ -31,7 +31,7 @@ struct KernelTable {
 
   // Training (csrc/cpu/{image,adam}.inc).
   void (*image_loss)(const ImageLoss&);
-  void (*adam_step)(const AdamStep&);
+  void (*adam_steps)(const AdamStep*, int64_t count, int threads);
 
   // Anchors (csrc/cpu/{hashgrid,anchors}.inc).
   void (*hashgrid_forward)(const HashGrid&, float* features);

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from gsbench.native.image import image_errors as image_errors
     from gsbench.native.image import image_loss as image_loss
     from gsbench.native.neighbors import knn_mean_distance as knn_mean_distance
+    from gsbench.native.optim import AdamUpdate as AdamUpdate
     from gsbench.native.optim import adam_step as adam_step
+    from gsbench.native.optim import adam_steps as adam_steps
 
 _EXPORTS: Final = {
+    "AdamUpdate": "gsbench.native.optim",
     "adam_step": "gsbench.native.optim",
+    "adam_steps": "gsbench.native.optim",
     "image_errors": "gsbench.native.image",
     "image_loss": "gsbench.native.image",
     "knn_mean_distance": "gsbench.native.neighbors",

@@ -130,6 +130,24 @@ class RasterBuffers(_Struct):
     ]
 
 
+class AdamUpdate(_Struct):
+    """``gsb_adam_update``."""
+
+    _fields_: ClassVar = [
+        ("struct_size", c_uint32),
+        ("parameter", c_void_p),
+        ("gradient", c_void_p),
+        ("mean", c_void_p),
+        ("square", c_void_p),
+        ("count", c_int64),
+        ("lr", c_double),
+        ("beta1", c_double),
+        ("beta2", c_double),
+        ("epsilon", c_double),
+        ("step", c_double),
+    ]
+
+
 class AnchorBuffers(_Struct):
     """``gsb_anchor_buffers``."""
 
@@ -216,6 +234,7 @@ STRUCTS: Final[dict[str, type[ctypes.Structure]]] = {
     "gsb_raster_options": RasterOptions,
     "gsb_raster_sizes": RasterSizes,
     "gsb_raster_buffers": RasterBuffers,
+    "gsb_adam_update": AdamUpdate,
     "gsb_anchor_buffers": AnchorBuffers,
     "gsb_range_state": RangeState,
     "gsb_gaussian_tables": GaussianTables,
@@ -258,10 +277,7 @@ FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
         (c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, POINTER(c_int64), c_void_p, c_int64, c_int32),
     ),
     # Optimizer
-    "gsb_adam_step": (
-        c_int32,
-        (c_void_p,) * 4 + (c_int64, c_double, c_double, c_double, c_double, c_double, c_int32),
-    ),
+    "gsb_adam_steps": (c_int32, (POINTER(AdamUpdate), c_int64, c_int32)),
     # Hash grid
     "gsb_hashgrid_forward": (c_int32, (*_HASH_GRID, c_void_p, POINTER(c_int64), c_int32)),
     "gsb_hashgrid_backward": (c_int32, (*_HASH_GRID, c_void_p, c_double, c_void_p, c_int32)),

@@ -1,4 +1,4 @@
-"""`FusedAdam`: Adam in one pass over memory per parameter."""
+"""`FusedAdam`: Adam in one pass over memory."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from gsbench.native.cuda import cuda_library_path
-from gsbench.native.optim import adam_step
+from gsbench.native.optim import AdamUpdate, adam_steps
 
 
 class FusedAdam(Optimizer):
     """Adam with the update and the state of `torch.optim.Adam` (no weight decay, no AMSGrad), in native code.
 
-    Contiguous float32 parameters on the CPU or a GPU take one native pass each, whose result has the same bytes for any
-    number of threads. Other parameters (another device, dtype or layout) are updated by torch operations with the same
-    formula. State per parameter: ``step`` (float32 scalar on the CPU), ``exp_avg``, ``exp_avg_sq``; state dicts are
-    interchangeable with those of `torch.optim.Adam`. Extra keys in parameter groups ("name", say) are kept.
+    Contiguous float32 parameters on the CPU take one native pass, those on a GPU one each; the result has the same
+    bytes for any number of threads. Other parameters (another device, dtype or layout) are updated by torch operations
+    with the same formula. State per parameter: ``step`` (float32 scalar on the CPU), ``exp_avg``, ``exp_avg_sq``; state
+    dicts are interchangeable with those of `torch.optim.Adam`. Extra keys in parameter groups ("name", say) are kept.
 
     Args:
         params: parameters or parameter groups, as for any optimizer of torch.
@@ -78,13 +78,31 @@ class FusedAdam(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
+        found = [(p, p.grad, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if not found:
+            return loss
+        states = [self._state_of(parameter, gradient) for parameter, gradient, _ in found]
+        torch._foreach_add_([state["step"] for state in states], 1)
+        native = []
+        for (parameter, gradient, group), state in zip(found, states, strict=True):
+            update = AdamUpdate(
+                parameter,
+                gradient.contiguous(),  # it may be an expanded view; the copy is the exception
+                state["exp_avg"],
+                state["exp_avg_sq"],
+                float(group["lr"]),
+                (float(group["betas"][0]), float(group["betas"][1])),
+                float(group["eps"]),
+                int(state["step"]),
+            )
+            if all(map(_native, update[:4])):
+                native.append(update)
+            else:
+                _adam_step_torch(update)
+        adam_steps(native)
         return loss
 
-    def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _state_of(self, parameter: Tensor, gradient: Tensor) -> dict[str, Tensor]:
         if gradient.layout != torch.strided:
             raise NotImplementedError(
                 f"FusedAdam takes dense gradients only, got layout {gradient.layout} for a parameter of shape "
@@ -92,17 +110,12 @@ class FusedAdam(Optimizer):
             )
         if parameter.is_complex():
             raise NotImplementedError(f"FusedAdam takes real parameters only, got {parameter.dtype}")
-        state = self.state[parameter]
+        state: dict[str, Tensor] = self.state[parameter]
         if not state:
             state["step"] = torch.tensor(0.0, dtype=torch.float32)
             state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
             state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-        state["step"] += 1
-        # A gradient may be an expanded view; the copy is the exception.
-        tensors = (parameter, gradient.contiguous(), state["exp_avg"], state["exp_avg_sq"])
-        update = adam_step if all(_native(t) for t in tensors) else _adam_step_torch
-        lr, betas, eps = float(group["lr"]), (float(group["betas"][0]), float(group["betas"][1])), float(group["eps"])
-        update(*tensors, lr=lr, betas=betas, eps=eps, step=int(state["step"]))
+        return state
 
 
 def _check_group(group: dict[str, Any]) -> None:
@@ -123,18 +136,9 @@ def _native(tensor: Tensor) -> bool:
     return on_device and tensor.dtype == torch.float32 and tensor.is_contiguous()
 
 
-def _adam_step_torch(
-    parameter: Tensor,
-    gradient: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    *,
-    lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    step: int,
-) -> None:
-    """`gsbench.native.adam_step` for tensors of any device, floating dtype and layout in memory."""
+def _adam_step_torch(update: AdamUpdate) -> None:
+    """`gsbench.native.adam_steps` for tensors of any device, floating dtype and layout in memory."""
+    parameter, gradient, exp_avg, exp_avg_sq, lr, betas, eps, step = update
     exp_avg.lerp_(gradient, 1.0 - betas[0])
     exp_avg_sq.mul_(betas[1]).addcmul_(gradient, gradient, value=1.0 - betas[1])
     root = exp_avg_sq.sqrt().div_((1.0 - betas[1] ** step) ** 0.5).add_(eps)

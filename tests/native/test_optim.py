@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gsbench.native import adam_step, cpu_isa, set_cpu_isa
+from gsbench.native import AdamUpdate, adam_step, adam_steps, cpu_isa, set_cpu_isa
 
 
 @pytest.fixture(params=["baseline", "avx2", "avx512"])
@@ -116,3 +116,38 @@ def test_wrong_tensors_are_named() -> None:
         adam_step(parameter, gradient, mean, square.double(), **options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"parameter: expected a contiguous tensor"):
         adam_step(state(20)[0][::2], gradient, mean, square, **options)  # type: ignore[arg-type]
+
+
+SIZES = (0, 1, 17, 4096, 4097, 70_001, 3, 150_000)
+
+
+def updates(sizes: tuple[int, ...] = SIZES) -> list[AdamUpdate]:
+    """Of tensors of these sizes, each with its own hyperparameters."""
+    return [
+        AdamUpdate(*state(size, seed=k), lr=0.01 / (k + 1), betas=(0.9 - 0.1 * k, 0.99), eps=1e-8, step=k + 1)
+        for k, size in enumerate(sizes)
+    ]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_many_tensors_at_once_are_as_one_by_one(isa: str, threads: int) -> None:
+    together, apart = updates(), updates()
+    adam_steps(together, threads=threads)
+    for parameter, gradient, mean, square, lr, betas, eps, step in apart:
+        adam_step(parameter, gradient, mean, square, lr=lr, betas=betas, eps=eps, step=step, threads=1)
+    for one, other in zip(together, apart, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one[:4], other[:4], strict=True))
+
+
+def test_no_tensors() -> None:
+    adam_steps([])
+
+
+def test_one_bad_update_and_none_is_made() -> None:
+    good, bad = updates((10, 20))
+    before = good.parameter.clone()
+    for wrong in (bad._replace(step=0), bad._replace(exp_avg=bad.exp_avg[1:]), bad._replace(betas=(0.9, 1.0))):
+        with pytest.raises(ValueError, match=r"step|exp_avg|betas"):
+            adam_steps([good, wrong])
+    assert torch.equal(good.parameter, before)
+    assert good.parameter._version == 0
