@@ -149,9 +149,8 @@ GSB_API int32_t gsb_raster_get_sizes(const gsb_raster_options* options, gsb_rast
 /* Fills the per-projection arrays, records, chunk_ranks, pair_bounds and entry_offsets. Refuses inputs that are not
  * finite, zero quaternions and opacities outside [0, 1]; the text names the array and the row. */
 GSB_API int32_t gsb_raster_project_forward(const gsb_raster_options* options, const gsb_raster_buffers* buffers);
-/* Fills pair_ranges, tile_starts, tile_entries, image, alpha, hit_masks, tile_hits and what else is not null;
- * *scratch_floats is what each thread needs in
- * thread_scratch to go back. */
+/* Bins and draws: fills pair_ranges, tile_starts, tile_entries, image, alpha, hit_masks, tile_hits and what else is not
+ * null; *scratch_floats is what each thread needs in thread_scratch to go back. */
 GSB_API int32_t gsb_raster_blend_forward(const gsb_raster_options* options, const gsb_raster_buffers* buffers,
                                          int64_t* scratch_floats);
 /* Fills the gradients of the per-projection arrays. */
