@@ -47,15 +47,16 @@ class RenderOutput:
 
 
 def _checked(
-    name: str, tensor: Tensor, shape: Sequence[int | str], device: torch.device, dtype: torch.dtype = torch.float32
+    name: str, tensor: Tensor, shape: tuple[int | str, ...], device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """A contiguous version of `tensor`, or a ValueError that names it. Strings in `shape` match any size."""
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{name}: expected a tensor, got {type(tensor).__name__}")
     if tensor.layout != torch.strided:
         raise ValueError(f"{name}: expected a dense tensor, got {tensor.layout}")
-    fits = tensor.ndim == len(shape) and all(
-        isinstance(want, str) or want == got for want, got in zip(shape, tensor.shape, strict=True)
+    fits = tensor.shape == shape or (
+        tensor.ndim == len(shape)
+        and all(isinstance(want, str) or want == got for want, got in zip(shape, tensor.shape, strict=True))
     )
     if not fits:
         expected = ", ".join(str(s) for s in shape)

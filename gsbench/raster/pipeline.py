@@ -181,7 +181,8 @@ def rasterize(
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Image [C, H, W, X], alpha [C, H, W, 1] and meta."""
     gaussians, options = inputs.gaussians, inputs.options
-    n, c, asked = len(gaussians.means), len(inputs.viewmats), frozenset(options.outputs)
+    n, c = gaussians.means.shape[0], inputs.viewmats.shape[0]
+    asked = frozenset(options.outputs)
     channels = _Channels.of(inputs)
     # The projection evaluates spherical harmonics, and passes RGB along; other features are gathered afterwards.
     projects_colors = channels.colors > 0 and (gaussians.sh_degree is not None or channels.colors == 3)
