@@ -238,7 +238,7 @@ def test_kills_at_random_moments(resumable: Path, capture: Path, tmp_path: Path,
     rng = random.Random(method)
     kills, folders, resumed = 0, 0, 0
     met = set()
-    while kills < wanted:
+    while kills < wanted or (resumed == 0 and kills < 4 * wanted):  # on a slow machine few meet the training
         command = Command(resumable, capture, tmp_path / f"runs{folders}", *options)
         with command.started() as process:
             if ends_within(process, rng.uniform(0.2, 1.0) * length):
@@ -251,7 +251,7 @@ def test_kills_at_random_moments(resumable: Path, capture: Path, tmp_path: Path,
                 met.add(tuple(sorted(p.name for p in (command.out / "stages").glob("*"))))
                 process.communicate(timeout=120)
         until(partial(nothing_runs, command.out))
-        if ended or rng.random() < 0.25 or kills == wanted:
+        if ended or rng.random() < 0.25 or kills >= wanted:
             record, _ = command.finish()
             assert timeless(record) == timeless(expected)
             assert (command.out / record["artifact"]).read_bytes() == artifact

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,15 @@ def test_abi_version(header: str) -> None:
     found = re.search(r"#define GSB_ABI_VERSION (\d+)", header)
     assert found is not None
     assert int(found[1]) == _abi.ABI_VERSION
+
+
+def test_nothing_else_is_exported() -> None:
+    nm = shutil.which("nm")
+    if nm is None:
+        pytest.skip("no nm on this machine")
+    listed = subprocess.run([nm, "-D", "--defined-only", native.library_path()], capture_output=True, text=True)
+    exported = {line.split()[-1].split("@")[0] for line in listed.stdout.splitlines()}
+    assert exported == set(_abi.FUNCTIONS)
 
 
 def test_status_codes(header: str) -> None:
