@@ -60,7 +60,9 @@ def main(path: Path, *, inside: bool = False) -> int:
                 "install the same version in both"
             )
         linux = _load(Path(__file__).resolve().parents[1] / "native" / "linux.py")
-        if not inside:
+        if inside:
+            _die_unless_alive(request["parent"])
+        else:
             _die_with(request["parent"], linux)
             if request["isolation"] == "namespaces":
                 _start_in_namespaces("--inside", str(path))
@@ -76,6 +78,21 @@ def _die_with(parent: int, linux: ModuleType) -> None:
         linux.die_with_parent()
         if os.getppid() != parent:
             os._exit(3)
+
+
+def _die_unless_alive(parent: int) -> None:
+    """End this process if the one that asked for it is gone.
+
+    unshare arms --kill-child in the process that it has forked: one that was forked just before unshare was killed
+    would live on. Here it is armed, so whatever ends from now on ends this process too. (The process file system is
+    still that of the parent.)
+    """
+    try:
+        state = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        state = "X" if Path("/proc/self/stat").exists() else "?"
+    if state in "ZX":
+        os._exit(3)
 
 
 def _start_in_namespaces(*arguments: str) -> NoReturn:

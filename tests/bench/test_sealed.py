@@ -233,6 +233,23 @@ def test_the_child_ends_with_its_parent(dots: Callable[..., Path], zoo: Path, tm
         parent.wait()
 
 
+@pytest.mark.parametrize("buried", [True, False])
+def test_a_child_that_unshare_forked_too_late_ends(tmp_path: Path, buried: bool) -> None:
+    """The parent was killed, and unshare with it, before its child had the signal that would have ended it."""
+    parent = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, parent.pid, os.WEXITED | os.WNOWAIT)  # gone, but nobody has asked how it ended
+    if buried:
+        parent.wait()
+    request = {"job_protocol": sealed.JOB_PROTOCOL, "parent": parent.pid}
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    child = Path(sealed.__file__).with_name("sealed_child.py")
+    command = [sys.executable, "-I", "-S", child, "--inside", tmp_path / "request.json"]
+    try:
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 3
+    finally:
+        parent.wait()
+
+
 def _sealed_processes(out: Path) -> list[str]:
     """Processes whose command line names a folder below `out`, the parent aside."""
     found = []
