@@ -35,7 +35,6 @@ _NUMPY: Final[dict[torch.dtype, np.dtype[Any]]] = {
     torch.int64: np.dtype(np.int64),
     torch.uint8: np.dtype(np.uint8),
 }
-_FLOAT32: Final = np.dtype(np.float32)
 _ALL_FLOATS: Final[Mapping[str, torch.dtype]] = {}
 
 
@@ -56,9 +55,13 @@ def _size_class(size: int) -> int:
     return -(-size // step) * step
 
 
-def _aligned(size: int) -> int:
-    """The next multiple of a cache line."""
-    return (size + 63) & ~63
+def _lay_out(sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
+    """Where in a block each of so many bytes begins, on cache lines of their own, and the size of it all."""
+    offsets, end = {}, 0
+    for name, size in sizes.items():
+        offsets[name] = end
+        end += (size + 63) & ~63
+    return offsets, end
 
 
 class Block:
@@ -156,11 +159,9 @@ class Results:
         pool: Pool = POOL,
     ) -> None:
         self._shapes, self._dtypes = shapes, dtypes
-        offsets, size = {}, 0
-        for name, shape in shapes.items():
-            offsets[name] = size
-            size += _aligned(math.prod(shape) * (dtypes[name].itemsize if name in dtypes else 4))
-        self._offsets = offsets
+        self._offsets, size = _lay_out(
+            {name: math.prod(shape) * self._dtype(name).itemsize for name, shape in shapes.items()}
+        )
         # Small ones are left to the allocator, which keeps them itself.
         block = Block(size) if size < _SMALLEST_RESULT else pool.take(size)
         self._memory: Any = block.memory
@@ -168,11 +169,14 @@ class Results:
             # An object for the time of this use; the arrays keep it, and torch keeps the arrays.
             self._memory = _use_type(block.size).from_address(block.address)
             self._memory.block, self._memory.pool = block, pool
-        self.addresses = {name: block.address + offset for name, offset in offsets.items()}
+        self.addresses = {name: block.address + offset for name, offset in self._offsets.items()}
+
+    def _dtype(self, name: str) -> torch.dtype:
+        return self._dtypes.get(name, torch.float32)
 
     def tensor(self, name: str, rows: int | None = None) -> Tensor:
         """One of the tensors, of its whole shape or of the first `rows` rows."""
-        shape, dtype = self._shapes[name], _NUMPY[self._dtypes[name]] if name in self._dtypes else _FLOAT32
+        shape, dtype = self._shapes[name], _NUMPY[self._dtype(name)]
         shape = shape if rows is None else (rows, *shape[1:])
         # An array, and no views of tensors: each would cost as much as the rest of this function.
         return torch.from_numpy(np.ndarray(shape, dtype, self._memory, self._offsets[name]))
@@ -202,10 +206,7 @@ class Lease:
 
     def rooms(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """Addresses of room for so many bytes, by name: as `scratch`, in one block."""
-        offsets, size = {}, 0
-        for name, bytes_ in sizes.items():
-            offsets[name] = size
-            size += _aligned(bytes_)
+        offsets, size = _lay_out(sizes)
         address = self.scratch(size, itemsize=1)
         return {name: address + offset for name, offset in offsets.items()}
 

@@ -51,18 +51,18 @@ def adam_steps(updates: Sequence[AdamUpdate], *, threads: int | None = None) -> 
         ValueError: if an argument is not as stated; then nothing on the CPU has changed.
     """
     on_gpu = [update for update in updates if update.parameter.is_cuda]
+    on_cpu = [update for update in updates if not update.parameter.is_cuda]
     if on_gpu:
         from gsbench.native.cuda import training
 
-        for parameter, gradient, exp_avg, exp_avg_sq, lr, betas, eps, step in on_gpu:
-            training.adam_step(parameter, gradient, exp_avg, exp_avg_sq, lr=lr, betas=betas, eps=eps, step=step)
-        updates = [update for update in updates if not update.parameter.is_cuda]
-    if not updates:
+        for update in on_gpu:
+            training.adam_step(update)
+    if not on_cpu:
         return
-    tasks = (_abi.AdamUpdate * len(updates))(*map(_task, updates))
+    tasks = (_abi.AdamUpdate * len(on_cpu))(*map(_task, on_cpu))
     call("gsb_adam_steps", tasks, len(tasks), torch.get_num_threads() if threads is None else threads)
     torch.autograd.graph.increment_version(
-        [tensor for u in updates for tensor in (u.parameter, u.exp_avg, u.exp_avg_sq)]
+        [tensor for u in on_cpu for tensor in (u.parameter, u.exp_avg, u.exp_avg_sq)]
     )
 
 

@@ -115,8 +115,6 @@ def _checked_shape(
 
 def _checked_outputs(outputs: Sequence[str], covars: Tensor | None, render_mode: str) -> tuple[str, ...]:
     """The outputs, sorted and each once."""
-    if outputs == ():
-        return ()
     if isinstance(outputs, str) or not isinstance(outputs, Collection):
         raise ValueError(f"outputs: expected names in a tuple or list, got {outputs!r}")
     for name in outputs:

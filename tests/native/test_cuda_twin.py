@@ -118,12 +118,13 @@ def test_adam(device: Device) -> None:
     ours, theirs = [device.put(v.clone()) for v in values], [v.clone() for v in values]
     for step in (1, 2, 1000):
         how = {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-15, "step": step}
-        training.adam_step(*ours, **how, library=device.library)  # type: ignore[arg-type]
+        training.adam_step(native.AdamUpdate(*ours, **how), library=device.library)  # type: ignore[arg-type]
         native.adam_step(*theirs, **how)  # type: ignore[arg-type]
     for one, other in zip(ours, theirs, strict=True):
         assert torch.equal(one.cpu(), other)
+    wrong = native.AdamUpdate(*ours, lr=1, betas=(0.9, 0.9), eps=0, step=0)
     with pytest.raises(ValueError, match="step: expected at least 1, got 0"):
-        training.adam_step(*ours, lr=1, betas=(0.9, 0.9), eps=0, step=0, library=device.library)
+        training.adam_step(wrong, library=device.library)
 
 
 CLOUDS = {

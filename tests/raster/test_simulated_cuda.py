@@ -15,6 +15,7 @@ from gsbench.native._check import pointer
 from gsbench.native.cuda import CudaLibrary
 from gsbench.native.cuda.training import adam_step
 from gsbench.native.hashgrid import hashgrid_backward
+from gsbench.native.optim import AdamUpdate
 from gsbench.raster import OUTPUTS
 from gsbench.testing.raster_case import HEIGHT, WIDTH, Case, cameras, random_scene, run
 from gsbench.testing.simulated_cuda import Log, simulated_cuda
@@ -113,9 +114,9 @@ def test_tensors_of_one_call_are_on_one_device(gpu: Log) -> None:
     with pytest.raises(ValueError, match="x: expected a tensor on cuda:1, got one on cuda:0"):
         pointer("x", there, torch.float32, (3,), "cuda:1")
     with pytest.raises(ValueError, match="gradient: expected a tensor on cuda:0, got one on cpu"):
-        adam_step(there, torch.zeros(3), there, there, lr=0.1, betas=(0.9, 0.9), eps=1e-8, step=1)
+        adam_step(AdamUpdate(there, torch.zeros(3), there, there, lr=0.1, betas=(0.9, 0.9), eps=1e-8, step=1))
     with pytest.raises(ValueError, match="parameter: expected a tensor on cuda, got one on cpu"):
-        adam_step(torch.zeros(3), there, there, there, lr=0.1, betas=(0.9, 0.9), eps=1e-8, step=1)
+        adam_step(AdamUpdate(torch.zeros(3), there, there, there, lr=0.1, betas=(0.9, 0.9), eps=1e-8, step=1))
 
 
 def test_hash_grids_wait_for_nothing(gpu: Log) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gsbench.native._check import pointer
 from gsbench.native.cuda._library import CudaLibrary, cuda_library
+from gsbench.native.optim import AdamUpdate
 
 
 def image_loss(
@@ -59,29 +60,19 @@ def image_loss(
     return means, result
 
 
-def adam_step(
-    parameter: Tensor,
-    gradient: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    *,
-    lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    step: int,
-    library: CudaLibrary | None = None,
-) -> None:
-    """As `gsbench.native.adam_step`.
+def adam_step(update: AdamUpdate, *, library: CudaLibrary | None = None) -> None:
+    """As `gsbench.native.adam_steps`, of one tensor.
 
     Raises:
-        ValueError: if an argument is not as stated there.
+        ValueError: if a field is not as stated there.
     """
     library = cuda_library() if library is None else library
+    parameter, gradient, exp_avg, exp_avg_sq, lr, betas, eps, step = update
     tensors = {"parameter": parameter, "gradient": gradient, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
     place = library.place(parameter.device)
     addresses = [pointer(n, t, torch.float32, parameter.shape, place) for n, t in tensors.items()]
     queue = library.queue(parameter.device)
-    library.call("gsb_cuda_adam_step", queue, *addresses, parameter.numel(), lr, betas[0], betas[1], eps, step)
+    library.call("gsb_cuda_adam_step", queue, *addresses, parameter.numel(), lr, *betas, eps, step)
     torch.autograd.graph.increment_version([parameter, exp_avg, exp_avg_sq])
 
 
